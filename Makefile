@@ -1,0 +1,64 @@
+# Errata's commands for people: `make help` lists them. Needs Python 3.11 or newer, make and pip.
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+# Where torch's wheel comes from: a package index's address, or empty to choose (see CONTRIBUTING.md).
+TORCH_INDEX ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
+LOCK := requirements/lock.txt
+TORCH := $(shell grep '^torch==' $(LOCK))
+CPU_INDEX := https://download.pytorch.org/whl/cpu
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check setup clean
+
+help:  ## list these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo 'Options: ARGS="..." (for the demo, or for pytest), PYTHON=python3.12, TORCH_INDEX=URL'
+
+demo: setup  ## serve the embedded model, correct it, train on the corrections, show before and after
+	@$(BIN)/errata demo $(ARGS)
+
+test: check  ## everything CI runs: setup, check and the tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: setup  ## lint, format, types and the direction of imports
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@cd clients/python && $(abspath $(BIN))/mypy
+	@$(BIN)/lint-imports --no-logo
+
+setup: $(VENV)/.installed  ## install the tested versions into .venv (once)
+
+clean:  ## remove .venv and what the tools cached
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache clients/python/.mypy_cache
+
+$(VENV)/.installed: $(LOCK) pyproject.toml clients/python/pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Errata needs Python 3.11 or newer, and '$(PYTHON)' is not; name another one: make PYTHON=python3.12 ..." >&2; \
+	  exit 1; }
+	@echo "setup 1/4: creating $(VENV)"
+	@$(PYTHON) -m venv $(VENV) || { \
+	  echo "'$(PYTHON) -m venv' failed; on Debian and Ubuntu it needs the package python3-venv" >&2; exit 1; }
+	@echo "setup 2/4: installing $(TORCH)"
+	@$(install_torch)
+	@echo "setup 3/4: installing the other tested versions (takes a minute or two)"
+	@$(PIP) install -r $(LOCK)
+	@echo "setup 4/4: linking errata-server and its Python client"
+	@$(PIP) install --no-deps --no-build-isolation -e . -e clients/python
+	@$(PIP) check || { echo "$(LOCK) does not fit pyproject.toml; see CONTRIBUTING.md, 'Dependencies'" >&2; exit 1; }
+	@touch $@
+
+# Linux wheels of torch bring gigabytes of CUDA by default. Without an NVIDIA driver the CPU build is tried first, unless
+# its index cannot be reached within seconds; its dependencies are in the lock file, so it is asked for nothing else.
+define install_torch
+index='$(TORCH_INDEX)'; \
+if [ -z "$$index" ] && [ "$$(uname -s)" = Linux ] && ! command -v nvidia-smi >/dev/null \
+  && timeout 10 $(PYTHON) -c 'import sys, urllib.request as r; r.urlopen(sys.argv[1], timeout=5)' $(CPU_INDEX)/torch/ 2>/dev/null; \
+then $(PIP) install --no-deps --index-url $(CPU_INDEX) $(TORCH) 2>/dev/null && exit 0; fi; \
+if [ -n "$$index" ]; then $(PIP) install --no-deps --index-url "$$index" $(TORCH); else $(PIP) install --no-deps $(TORCH); fi
+endef
