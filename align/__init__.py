@@ -1,0 +1,1 @@
+"""What the model learns from, and what it becomes. Knows nothing of HTTP or Ray Serve."""

@@ -1,0 +1,58 @@
+"""What can go wrong while learning.
+
+AlignError
+├── InvalidSpans        a correction's spans do not fit the served text
+├── UnfitPair           a correction cannot become a training pair (too long, nothing changed)
+├── InvalidImage        bytes that are missing or decode to no image
+├── InvalidConversation the model's template or processor refuses a conversation
+├── InvalidAdapter      an adapter's files are damaged, foreign, or match no module
+├── NothingToLearn      too few corrections for a run
+├── TrainingFailed      a run broke off: the loss is no number, or a worker died
+├── NotFound            no such response, correction, run or adapter
+├── Conflict            the same key or state change with another content
+└── StateError          the store or the blobs cannot be used as they are
+"""
+
+
+class AlignError(Exception):
+    """The root: every error of this package says what happened and what to do next."""
+
+
+class InvalidSpans(AlignError):
+    pass
+
+
+class UnfitPair(AlignError):
+    pass
+
+
+class InvalidImage(AlignError):
+    pass
+
+
+class InvalidConversation(AlignError):
+    pass
+
+
+class InvalidAdapter(AlignError):
+    pass
+
+
+class NothingToLearn(AlignError):
+    pass
+
+
+class TrainingFailed(AlignError):
+    pass
+
+
+class NotFound(AlignError):
+    pass
+
+
+class Conflict(AlignError):
+    pass
+
+
+class StateError(AlignError):
+    pass
