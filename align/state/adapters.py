@@ -1,0 +1,82 @@
+"""Adapter versions: a name that is never reused for files that never change."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, insert, select, update
+
+from ..errors import Conflict, NotFound
+from . import schema
+from .database import Database
+from .rollouts import named_versions
+from .rows import from_row, to_row
+
+
+@dataclass(frozen=True)
+class Adapter:
+    version: str
+    created: float
+    status: str  # admitted | refused | retired
+    digest: str
+    run_id: str
+    blob: str
+    report: dict[str, Any]
+
+
+def version_name(number: int) -> str:
+    """Of fixed width, so that no name is the beginning of another: 12 -> `v0012`."""
+    return f"v{number:04d}"
+
+
+def version_number(name: str) -> int:
+    """Of a name as people write it, `v12` or `v0012`. Raises `NotFound` for anything else."""
+    if not re.fullmatch(r"v\d{1,9}", name):
+        raise NotFound(f"{name!r} is no adapter version; versions look like v0012")
+    return int(name[1:])
+
+
+class Adapters:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, *, status: str, digest: str, run_id: str, blob: str, report: dict[str, Any]) -> Adapter:
+        """Record a published adapter under the next version."""
+        table = schema.adapters
+        with self._database.write() as connection:
+            number = int(connection.execute(select(func.count()).select_from(table)).scalar_one()) + 1
+            adapter = Adapter(version_name(number), time.time(), status, digest, run_id, blob, report)
+            connection.execute(insert(table).values(to_row(adapter)))
+        return adapter
+
+    def get(self, version: str) -> Adapter:
+        """Raises `NotFound`."""
+        name = version_name(version_number(version))
+        with self._database.read() as connection:
+            row = connection.execute(
+                select(schema.adapters).where(schema.adapters.c.version == name)
+            ).one_or_none()
+        if row is None:
+            raise NotFound(f"no adapter {version!r}; GET /v1/adapters lists them")
+        return from_row(Adapter, row)
+
+    def all(self) -> list[Adapter]:
+        """Newest first."""
+        query = select(schema.adapters).order_by(schema.adapters.c.version.desc())
+        with self._database.read() as connection:
+            return [from_row(Adapter, row) for row in connection.execute(query)]
+
+    def retire(self, version: str) -> Adapter:
+        """It may be shown, never served again. Raises `NotFound`, and `Conflict` while a rollout names it."""
+        adapter = self.get(version)
+        table = schema.adapters
+        with self._database.write() as connection:
+            if adapter.version in named_versions(connection):
+                raise Conflict(f"{adapter.version} is being served; roll back or promote another one first")
+            connection.execute(
+                update(table).where(table.c.version == adapter.version).values(status="retired")
+            )
+        return self.get(version)

@@ -1,0 +1,88 @@
+"""Images and adapters under one fsspec URL. A blob appears whole and never changes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+from pathlib import Path
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from ..errors import NotFound, StateError
+
+
+class Blobs:
+    def __init__(self, url: str, cache: Path) -> None:
+        """`cache` is a local folder for files that must be on a disk, where `url` is remote.
+
+        Raises `StateError` where no installed package can read such a URL.
+        """
+        try:
+            self._files, self._root = fsspec.core.url_to_fs(url)
+        except (ImportError, ValueError) as error:
+            raise StateError(f"cannot keep blobs under {url!r}: {error}") from error
+        self._is_local = isinstance(self._files, LocalFileSystem)
+        self._cache = cache
+
+    def put_image(self, data: bytes) -> str:
+        """Store encoded image bytes once; returns their SHA-256."""
+        digest = hashlib.sha256(data).hexdigest()
+        self._put(f"images/{digest[:2]}/{digest}", data)
+        return digest
+
+    def get_image(self, digest: str) -> bytes:
+        """Raises `NotFound`, and `StateError` where the bytes are not those that were stored."""
+        try:
+            data: bytes = self._files.cat_file(f"{self._root}/images/{digest[:2]}/{digest}")
+        except FileNotFoundError as error:
+            raise NotFound(f"image {digest} is not in the store") from error
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise StateError(f"image {digest} is damaged in the store; restore it from a backup")
+        return data
+
+    def put_folder(self, folder: Path, name: str) -> None:
+        """Publish the files of a flat folder under `name`; a marker, written last, makes it whole."""
+        names = sorted(path.name for path in folder.iterdir() if path.is_file())
+        for file in names:
+            self._put(f"{name}/{file}", (folder / file).read_bytes())
+        self._put(f"{name}/COMPLETE", "\n".join(names).encode())
+
+    def fetch_folder(self, name: str) -> Path:
+        """A local folder with the files. Raises `NotFound` where it was never published whole."""
+        try:
+            names = self._files.cat_file(f"{self._root}/{name}/COMPLETE").decode().split("\n")
+        except FileNotFoundError as error:
+            raise NotFound(f"{name} is not in the blob store, or not whole") from error
+        if self._is_local:
+            return Path(self._root) / name
+        target = self._cache / name
+        if not (target / "COMPLETE").exists():
+            target.mkdir(parents=True, exist_ok=True)
+            for file in [*names, "COMPLETE"]:
+                _write_whole(target / file, self._files.cat_file(f"{self._root}/{name}/{file}"))
+        return target
+
+    def _put(self, name: str, data: bytes) -> None:
+        if self._is_local:
+            path = Path(self._root) / name
+            if not path.exists():
+                _write_whole(path, data)
+        elif not self._files.exists(f"{self._root}/{name}"):
+            self._files.pipe_file(f"{self._root}/{name}", data)
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,137 @@
+"""What people said was wrong. Adding one twice under the same idempotency key is adding it once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Select, func, insert, select, update
+
+from ..errors import Conflict, NotFound
+from ..spans import Span
+from . import schema
+from .database import Database
+from .rows import from_row, to_row
+
+
+@dataclass(frozen=True)
+class Correction:
+    id: str
+    created: float
+    status: str  # accepted | quarantined | nothing_wrong | withdrawn
+    response_id: str
+    corrected_text: str
+    spans: list[dict[str, Any]]  # start, end, replacement, kind
+    author: str | None
+    key_id: str
+    idempotency_key: str | None
+    body_sha256: str
+    sequence: int = 0  # given by the store: the order of arrival
+
+    @property
+    def as_spans(self) -> tuple[Span, ...]:
+        return tuple(Span(**span) for span in self.spans)
+
+
+class Corrections:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, correction: Correction) -> Correction:
+        """The stored record, the earlier one where it is a repeat. Raises `Conflict`, `NotFound`."""
+        table = schema.corrections
+        with self._database.write() as connection:
+            if correction.idempotency_key is not None:
+                row = connection.execute(
+                    select(table).where(
+                        table.c.key_id == correction.key_id,
+                        table.c.idempotency_key == correction.idempotency_key,
+                    )
+                ).one_or_none()
+                if row is not None:
+                    return _replayed(from_row(Correction, row), correction)
+            status = connection.execute(
+                select(schema.responses.c.status).where(schema.responses.c.id == correction.response_id)
+            ).scalar_one_or_none()
+            if status != "kept":
+                raise NotFound(f"no response {correction.response_id!r}, or it was erased")
+            last = connection.execute(select(func.coalesce(func.max(table.c.sequence), 0))).scalar_one()
+            values = {**to_row(correction), "sequence": last + 1}
+            connection.execute(insert(table).values(values))
+        return Correction(**values)
+
+    def get(self, correction_id: str) -> Correction:
+        """Raises `NotFound`."""
+        with self._database.read() as connection:
+            row = connection.execute(
+                select(schema.corrections).where(schema.corrections.c.id == correction_id)
+            ).one_or_none()
+        if row is None:
+            raise NotFound(f"no correction {correction_id!r}")
+        return from_row(Correction, row)
+
+    def page(self, limit: int, after: int = 0) -> list[Correction]:
+        """In order of arrival, those whose `sequence` is above `after`."""
+        table = schema.corrections
+        query = select(table).where(table.c.sequence > after).order_by(table.c.sequence).limit(limit)
+        with self._database.read() as connection:
+            return [from_row(Correction, row) for row in connection.execute(query)]
+
+    def trainable(self) -> list[Correction]:
+        """All accepted ones, in order of arrival; of several on one response only the newest counts."""
+        query = _trainable().order_by(schema.corrections.c.sequence)
+        with self._database.read() as connection:
+            return [from_row(Correction, row) for row in connection.execute(query)]
+
+    def count_after(self, sequence: int) -> int:
+        """How many of the trainable ones arrived later than `sequence`."""
+        later = _trainable().where(schema.corrections.c.sequence > sequence)
+        with self._database.read() as connection:
+            return int(connection.execute(select(func.count()).select_from(later.subquery())).scalar_one())
+
+    def last_sequence(self) -> int:
+        """Of the newest correction of any status; 0 before the first."""
+        newest = select(func.coalesce(func.max(schema.corrections.c.sequence), 0))
+        with self._database.read() as connection:
+            return int(connection.execute(newest).scalar_one())
+
+    def count_by_status(self) -> dict[str, int]:
+        table = schema.corrections
+        with self._database.read() as connection:
+            rows = connection.execute(select(table.c.status, func.count()).group_by(table.c.status)).all()
+        return {row[0]: row[1] for row in rows}
+
+    def withdraw(self, correction_id: str) -> None:
+        """Raises `NotFound`."""
+        with self._database.write() as connection:
+            done = connection.execute(
+                update(schema.corrections)
+                .where(schema.corrections.c.id == correction_id)
+                .values(status="withdrawn")
+            )
+        if done.rowcount == 0:
+            raise NotFound(f"no correction {correction_id!r}")
+
+
+def _trainable() -> Select[Any]:
+    table = schema.corrections
+    newest = (
+        select(func.max(table.c.sequence))
+        .where(table.c.status.in_(("accepted", "nothing_wrong")))
+        .group_by(table.c.response_id)
+    )
+    return select(table).where(table.c.sequence.in_(newest), table.c.status == "accepted")
+
+
+def spans_to_json(spans: Iterable[Span]) -> list[dict[str, Any]]:
+    return [to_row(span) for span in spans]
+
+
+def _replayed(stored: Correction, repeated: Correction) -> Correction:
+    if stored.body_sha256 != repeated.body_sha256:
+        raise Conflict(
+            f"idempotency key {repeated.idempotency_key!r} was used with another body; "
+            "use a new key for a new correction"
+        )
+    return stored

@@ -1,0 +1,80 @@
+"""A SQL database opened the way Errata needs it: migrated, durable, writers queueing instead of failing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DatabaseError
+
+from ..errors import StateError
+from .migrations import migrate
+
+
+class Database:
+    """Open = migrate. `read()` and `write()` are transactions; `write()` holds SQLite's one write lock."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            parsed = make_url(url)
+        except ArgumentError as error:
+            raise StateError(
+                f"{url!r} is no database URL; use e.g. sqlite:////var/lib/errata/errata.db"
+            ) from error
+        self.url = url
+        if parsed.get_backend_name() != "sqlite":
+            raise StateError(f"{parsed.get_backend_name()} is not supported yet; use a sqlite:/// URL")
+        if not parsed.database or parsed.database == ":memory:":
+            raise StateError("the database must be a file: several processes share it")
+        self._engine = create_engine(parsed, connect_args={"timeout": 30})
+        event.listen(self._engine, "connect", _configure)
+        event.listen(self._engine, "begin", _begin)
+        try:
+            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+            with self.write() as connection:
+                migrate(connection)
+        except (OSError, DatabaseError) as error:
+            self.close()
+            reason = error.orig if isinstance(error, DatabaseError) else error.strerror
+            raise StateError(f"cannot use {parsed.database} as a database: {reason}") from error
+        except StateError:
+            self.close()
+            raise
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        with self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        with self._engine.execution_options(is_write=True).begin() as connection:
+            yield connection
+
+    def empty_log(self) -> None:
+        """Carry the write-ahead log into the database file: what was overwritten stands in it until then."""
+        connection = self._engine.raw_connection()
+        try:
+            connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        finally:
+            connection.close()
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+
+def _configure(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # we say BEGIN ourselves
+    # secure_delete: without it, erased text stays readable in the file's free space
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin(connection: Connection) -> None:
+    # A deferred transaction that turns to writing fails at once when another one writes: take the lock first.
+    is_write = connection.get_execution_options().get("is_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")

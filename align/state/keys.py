@@ -1,0 +1,80 @@
+"""API keys: stored hashed, shown once."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import time
+import uuid
+from dataclasses import dataclass
+
+from sqlalchemy import insert, select, update
+
+from ..errors import NotFound, StateError
+from . import schema
+from .database import Database
+from .rows import from_row, to_row
+
+SCOPES = ("chat", "feedback", "admin")
+
+
+@dataclass(frozen=True)
+class Key:
+    id: str
+    created: float
+    name: str
+    sha256: str
+    scopes: list[str]
+    revoked: float | None = None
+
+    def allows(self, scope: str) -> bool:
+        return scope in self.scopes or "admin" in self.scopes
+
+
+class Keys:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def create(self, name: str, scopes: list[str]) -> tuple[Key, str]:
+        """The record and the secret, which is not kept. Raises `StateError` on an unknown scope."""
+        if not scopes:
+            raise StateError(f"a key without scopes opens nothing; choose from {', '.join(SCOPES)}")
+        if unknown := sorted(set(scopes) - set(SCOPES)):
+            raise StateError(f"unknown scope {', '.join(unknown)}; choose from {', '.join(SCOPES)}")
+        secret = f"sk-errata-{secrets.token_urlsafe(32)}"
+        key = Key(f"key-{uuid.uuid4().hex[:12]}", time.time(), name, _digest(secret), scopes)
+        with self._database.write() as connection:
+            connection.execute(insert(schema.keys).values(to_row(key)))
+        return key, secret
+
+    def find(self, secret: str) -> Key | None:
+        """The key that is not revoked and has this secret; all are compared, each in constant time."""
+        digest, found = _digest(secret), None
+        for key in self.active():
+            if hmac.compare_digest(key.sha256, digest):
+                found = key
+        return found
+
+    def active(self) -> list[Key]:
+        with self._database.read() as connection:
+            rows = connection.execute(select(schema.keys).where(schema.keys.c.revoked.is_(None)))
+            return [from_row(Key, row) for row in rows]
+
+    def exist(self) -> bool:
+        """Whether a key was ever made: to revoke the last one must not open the server to everyone."""
+        with self._database.read() as connection:
+            return connection.execute(select(schema.keys.c.id).limit(1)).first() is not None
+
+    def revoke(self, key_id: str) -> None:
+        """Raises `NotFound`."""
+        with self._database.write() as connection:
+            done = connection.execute(
+                update(schema.keys).where(schema.keys.c.id == key_id).values(revoked=time.time())
+            )
+        if done.rowcount == 0:
+            raise NotFound(f"no key {key_id!r}; `errata keys list` shows them")
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

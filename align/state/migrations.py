@@ -1,0 +1,67 @@
+"""From any older schema to today's: numbered functions, each run once, in order, in one transaction.
+
+A migration that has been released is never edited; a change to `schema` is a new function at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sqlalchemy import Connection, inspect, text
+
+from ..errors import StateError
+
+
+def first_tables(connection: Connection) -> None:
+    for statement in FIRST_TABLES.split(";"):
+        if statement.strip():
+            connection.execute(text(statement))
+
+
+FIRST_TABLES = """
+CREATE TABLE responses (
+    id VARCHAR PRIMARY KEY, created FLOAT NOT NULL, status VARCHAR NOT NULL, model VARCHAR NOT NULL,
+    adapter VARCHAR NOT NULL, conversation JSON NOT NULL, sampling JSON NOT NULL, text VARCHAR NOT NULL,
+    token_ids JSON NOT NULL, finish_reason VARCHAR NOT NULL, num_prompt_tokens INTEGER NOT NULL,
+    timings JSON NOT NULL, key_id VARCHAR NOT NULL);
+CREATE INDEX responses_by_created ON responses (created);
+CREATE TABLE corrections (
+    id VARCHAR PRIMARY KEY, sequence INTEGER NOT NULL UNIQUE, created FLOAT NOT NULL, status VARCHAR NOT NULL,
+    response_id VARCHAR NOT NULL REFERENCES responses (id), corrected_text VARCHAR NOT NULL,
+    spans JSON NOT NULL, author VARCHAR, key_id VARCHAR NOT NULL, idempotency_key VARCHAR,
+    body_sha256 VARCHAR NOT NULL, UNIQUE (key_id, idempotency_key));
+CREATE INDEX corrections_by_response ON corrections (response_id);
+CREATE TABLE runs (
+    id VARCHAR PRIMARY KEY, created FLOAT NOT NULL, status VARCHAR NOT NULL, trigger VARCHAR NOT NULL,
+    heartbeat FLOAT, ended FLOAT, manifest JSON, progress JSON, report JSON, reason VARCHAR, adapter VARCHAR);
+CREATE TABLE adapters (
+    version VARCHAR PRIMARY KEY, created FLOAT NOT NULL, status VARCHAR NOT NULL, digest VARCHAR NOT NULL,
+    run_id VARCHAR NOT NULL, blob VARCHAR NOT NULL, report JSON NOT NULL);
+CREATE TABLE rollouts (
+    generation INTEGER PRIMARY KEY, created FLOAT NOT NULL, status VARCHAR NOT NULL, live VARCHAR NOT NULL,
+    candidate VARCHAR, share FLOAT NOT NULL, prepare_by FLOAT NOT NULL, effective_at FLOAT, reason VARCHAR);
+CREATE TABLE replicas (
+    id VARCHAR PRIMARY KEY, heartbeat FLOAT NOT NULL, url VARCHAR NOT NULL, prepared INTEGER NOT NULL,
+    failure JSON, adapters JSON NOT NULL);
+CREATE TABLE keys (
+    id VARCHAR PRIMARY KEY, created FLOAT NOT NULL, name VARCHAR NOT NULL, sha256 VARCHAR NOT NULL UNIQUE,
+    scopes JSON NOT NULL, revoked FLOAT)
+"""
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (first_tables,)
+
+
+def migrate(connection: Connection) -> None:
+    """Bring the database to today's schema. Raises `StateError` on one that a newer Errata made."""
+    if not inspect(connection).has_table("schema_version"):
+        connection.execute(text("CREATE TABLE schema_version (version INTEGER NOT NULL)"))
+        connection.execute(text("INSERT INTO schema_version VALUES (0)"))
+    version = connection.execute(text("SELECT version FROM schema_version")).scalar_one()
+    if version > len(MIGRATIONS):
+        raise StateError(
+            f"the database has schema {version}, this Errata knows up to {len(MIGRATIONS)}: "
+            "start it with the newer Errata that wrote it"
+        )
+    for migration in MIGRATIONS[version:]:
+        migration(connection)
+    connection.execute(text("UPDATE schema_version SET version = :v"), {"v": len(MIGRATIONS)})

@@ -1,0 +1,44 @@
+"""Which replicas are alive and what each has prepared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import delete, select
+from sqlalchemy.dialects import sqlite
+
+from . import schema
+from .database import Database
+from .rows import from_row, to_row
+
+
+@dataclass(frozen=True)
+class Replica:
+    id: str
+    heartbeat: float
+    url: str  # where its own /metrics answers; empty where it has none
+    prepared: int  # the newest rollout generation all of whose adapters it holds
+    failure: dict[str, Any] | None  # {"generation", "reason"} of a rollout that it could not prepare
+    adapters: list[str]
+
+
+class Replicas:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def report(self, replica: Replica) -> None:
+        values = to_row(replica)
+        statement = sqlite.insert(schema.replicas).values(values)
+        with self._database.write() as connection:
+            connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=values))
+
+    def remove(self, replica_id: str) -> None:
+        with self._database.write() as connection:
+            connection.execute(delete(schema.replicas).where(schema.replicas.c.id == replica_id))
+
+    def alive(self, since: float) -> list[Replica]:
+        """Those whose heartbeat is at or after `since`."""
+        query = select(schema.replicas).where(schema.replicas.c.heartbeat >= since)
+        with self._database.read() as connection:
+            return [from_row(Replica, row) for row in connection.execute(query)]

@@ -1,0 +1,94 @@
+"""What was served, token by token, so that a correction can be tied to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, insert, select, update
+
+from ..conversation import Conversation
+from ..errors import NotFound
+from . import schema
+from .database import Database
+from .rows import from_row, to_row
+
+
+@dataclass(frozen=True)
+class Response:
+    id: str
+    created: float
+    model: str
+    adapter: str
+    conversation: list[dict[str, Any]]  # Conversation.to_json
+    sampling: dict[str, Any]
+    text: str
+    token_ids: list[int]  # as sampled, the end-of-sequence id included
+    finish_reason: str
+    num_prompt_tokens: int
+    timings: dict[str, float]  # seconds
+    key_id: str
+    status: str = "kept"
+
+    @property
+    def is_erased(self) -> bool:
+        return self.status == "erased"
+
+
+class Responses:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, response: Response) -> None:
+        with self._database.write() as connection:
+            connection.execute(insert(schema.responses).values(to_row(response)))
+
+    def get(self, response_id: str) -> Response:
+        """Raises `NotFound`."""
+        with self._database.read() as connection:
+            row = connection.execute(
+                select(schema.responses).where(schema.responses.c.id == response_id)
+            ).one_or_none()
+        if row is None:
+            raise NotFound(f"no response {response_id!r}; use the id of a chat completion of this server")
+        return from_row(Response, row)
+
+    def erase(self, response_id: str) -> None:
+        """Forget what was said; the row stays, so that a late correction is told why. Raises `NotFound`."""
+        blank = {
+            "status": "erased",
+            "conversation": Conversation(()).to_json(),
+            "text": "",
+            "token_ids": [],
+        }
+        with self._database.write() as connection:
+            done = connection.execute(
+                update(schema.responses).where(schema.responses.c.id == response_id).values(blank)
+            )
+            connection.execute(
+                update(schema.corrections)
+                .where(schema.corrections.c.response_id == response_id)
+                .values(status="withdrawn", corrected_text="", spans=[])
+            )
+        if done.rowcount == 0:
+            raise NotFound(f"no response {response_id!r}")
+        self._database.empty_log()
+
+    def uncorrected(self, limit: int) -> list[Response]:
+        """The newest answers that ended by themselves and that nobody found wrong."""
+        table, corrections = schema.responses, schema.corrections
+        corrected = select(corrections.c.response_id).where(corrections.c.status != "nothing_wrong")
+        query = (
+            select(table)
+            .where(table.c.status == "kept", table.c.finish_reason == "stop", table.c.id.not_in(corrected))
+            .order_by(table.c.created.desc())
+            .limit(limit)
+        )
+        with self._database.read() as connection:
+            return [from_row(Response, row) for row in connection.execute(query)]
+
+    def count_by_adapter(self) -> dict[str, int]:
+        table = schema.responses
+        with self._database.read() as connection:
+            rows = connection.execute(select(table.c.adapter, func.count()).group_by(table.c.adapter)).all()
+        return {row[0]: row[1] for row in rows}

@@ -1,0 +1,150 @@
+"""Which versions answer, by generation. One is prepared by all replicas, then committed or abandoned.
+
+The one in force is the newest committed generation whose moment has come; before the first it is the base.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from ..errors import Conflict
+from . import schema
+from .database import Database
+from .rows import from_row, to_row
+
+BASE = "base"
+
+
+@dataclass(frozen=True)
+class Rollout:
+    generation: int
+    created: float
+    status: str  # preparing | committed | abandoned
+    live: str
+    candidate: str | None
+    share: float  # of new requests that the candidate answers, 0 to 1
+    prepare_by: float
+    effective_at: float | None = None
+    reason: str | None = None
+
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """The adapter versions that a replica must hold to serve it, the base aside."""
+        return tuple(v for v in (self.live, self.candidate) if v is not None and v != BASE)
+
+
+INITIAL = Rollout(0, 0.0, "committed", BASE, None, 0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Desired:
+    """What all replicas are to serve, as read in one moment."""
+
+    committed: tuple[Rollout, ...]  # newest first, the initial one at the end
+    preparing: Rollout | None = None
+
+    def in_force(self, now: float) -> Rollout:
+        """The newest one whose moment has come."""
+        return next(r for r in self.committed if r.effective_at is not None and r.effective_at <= now)
+
+
+class Rollouts:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def propose(
+        self,
+        live: str,
+        candidate: str | None = None,
+        share: float = 0.0,
+        *,
+        prepare_s: float = 60.0,
+        based_on: Rollout | None = None,
+    ) -> Rollout:
+        """Ask all replicas to prepare a new generation.
+
+        `based_on` is the one in force from which this was decided. Raises `Conflict` while another generation is
+        under way, where another one than `based_on` is in force, and where an adapter may not serve.
+        """
+        table = schema.rollouts
+        with self._database.write() as connection:
+            now = time.time()
+            desired = _desired(connection)
+            if desired.preparing is not None:
+                raise Conflict("another rollout is being prepared; wait until it is committed or abandoned")
+            in_force = desired.in_force(now)
+            if in_force != desired.committed[0]:
+                raise Conflict("another rollout takes effect in a moment; ask again then")
+            if based_on is not None and based_on.generation != in_force.generation:
+                raise Conflict("another rollout came in between; look at it and ask again")
+            for version in {live, candidate} - {BASE, None}:
+                _check_may_serve(connection, str(version))
+            last = connection.execute(select(func.coalesce(func.max(table.c.generation), 0))).scalar_one()
+            rollout = Rollout(last + 1, now, "preparing", live, candidate, share, now + prepare_s)
+            connection.execute(insert(table).values(to_row(rollout)))
+        return rollout
+
+    def commit(self, generation: int, ahead_s: float) -> bool:
+        """To hold `ahead_s` from now. Whether this call did it: of several replicas, one wins.
+
+        The moment is chosen while the write lock is held: a wait for the lock would use it up.
+        """
+        with self._database.write() as connection:
+            values = {"status": "committed", "effective_at": time.time() + ahead_s}
+            return _leave_preparing(connection, generation, values)
+
+    def abandon(self, generation: int, reason: str) -> bool:
+        with self._database.write() as connection:
+            return _leave_preparing(connection, generation, {"status": "abandoned", "reason": reason})
+
+    def newest(self) -> Rollout:
+        """Whatever became of it; the initial one (the base alone) before the first."""
+        query = select(schema.rollouts).order_by(schema.rollouts.c.generation.desc()).limit(1)
+        with self._database.read() as connection:
+            row = connection.execute(query).one_or_none()
+        return INITIAL if row is None else from_row(Rollout, row)
+
+    def desired(self) -> Desired:
+        with self._database.read() as connection:
+            return _desired(connection)
+
+    def in_force(self, now: float | None = None) -> Rollout:
+        return self.desired().in_force(time.time() if now is None else now)
+
+
+def named_versions(connection: Connection) -> set[str]:
+    """The versions that answer now, or that a rollout under way will let answer."""
+    desired = _desired(connection)
+    in_force = desired.in_force(time.time())
+    coming = [rollout for rollout in desired.committed if rollout.generation > in_force.generation]
+    rollouts = [in_force, *coming, *([desired.preparing] if desired.preparing is not None else [])]
+    return {version for rollout in rollouts for version in rollout.versions}
+
+
+def _desired(connection: Connection, limit: int = 100) -> Desired:
+    table = schema.rollouts
+    newest_first = select(table).order_by(table.c.generation.desc())
+    committed = newest_first.where(table.c.status == "committed").limit(limit)
+    preparing = connection.execute(newest_first.where(table.c.status == "preparing")).first()
+    return Desired(
+        (*(from_row(Rollout, row) for row in connection.execute(committed)), INITIAL),
+        None if preparing is None else from_row(Rollout, preparing),
+    )
+
+
+def _check_may_serve(connection: Connection, version: str) -> None:
+    table = schema.adapters
+    status = connection.execute(select(table.c.status).where(table.c.version == version)).scalar_one_or_none()
+    if status != "admitted":
+        raise Conflict(f"{version} is {status or 'not known'}; only an admitted adapter may serve")
+
+
+def _leave_preparing(connection: Connection, generation: int, values: dict[str, object]) -> bool:
+    table = schema.rollouts
+    done = connection.execute(
+        update(table).where(table.c.generation == generation, table.c.status == "preparing").values(values)
+    )
+    return done.rowcount == 1

@@ -1,0 +1,103 @@
+"""Alignment runs: asked for, claimed by one aligner, ended with an adapter or a reason."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import insert, select, update
+
+from ..errors import NotFound
+from . import schema
+from .database import Database
+from .rows import from_row, to_row
+
+ENDED = ("admitted", "refused", "failed")
+
+
+@dataclass(frozen=True)
+class Run:
+    id: str
+    created: float
+    status: str  # requested | running | gating | admitted | refused | failed
+    trigger: str  # count | request
+    heartbeat: float | None = None
+    ended: float | None = None
+    manifest: dict[str, Any] | None = None
+    progress: dict[str, Any] | None = None
+    report: dict[str, Any] | None = None
+    reason: str | None = None
+    adapter: str | None = None
+
+    @property
+    def is_ended(self) -> bool:
+        return self.status in ENDED
+
+
+class Runs:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def request(self, trigger: str) -> Run:
+        """A new run, or the one that is already waiting: asking twice is asking once."""
+        table = schema.runs
+        with self._database.write() as connection:
+            row = connection.execute(select(table).where(table.c.status == "requested")).first()
+            if row is not None:
+                return from_row(Run, row)
+            run = Run(id=f"run-{uuid.uuid4().hex}", created=time.time(), status="requested", trigger=trigger)
+            connection.execute(insert(table).values(to_row(run)))
+        return run
+
+    def claim(self) -> Run | None:
+        """The oldest requested run, now running; none where there is nothing to do."""
+        table = schema.runs
+        with self._database.write() as connection:
+            row = connection.execute(
+                select(table).where(table.c.status == "requested").order_by(table.c.created)
+            ).first()
+            if row is None:
+                return None
+            connection.execute(
+                update(table).where(table.c.id == row.id).values(status="running", heartbeat=time.time())
+            )
+        return self.get(row.id)
+
+    def update(self, run_id: str, **values: Any) -> None:
+        """Write status, manifest, progress, report, reason or adapter; an ended run stays as it ended."""
+        table = schema.runs
+        if values.get("status") in ENDED:
+            values["ended"] = time.time()
+        with self._database.write() as connection:
+            connection.execute(
+                update(table)
+                .where(table.c.id == run_id, table.c.status.not_in(ENDED))
+                .values(heartbeat=time.time(), **values)
+            )
+
+    def fail_orphans(self, reason: str) -> int:
+        """End the runs that a dead aligner left under way; there is one aligner, so its successor may."""
+        table = schema.runs
+        with self._database.write() as connection:
+            done = connection.execute(
+                update(table)
+                .where(table.c.status.in_(("running", "gating")))
+                .values(status="failed", reason=reason, ended=time.time())
+            )
+        return done.rowcount
+
+    def get(self, run_id: str) -> Run:
+        """Raises `NotFound`."""
+        with self._database.read() as connection:
+            row = connection.execute(select(schema.runs).where(schema.runs.c.id == run_id)).one_or_none()
+        if row is None:
+            raise NotFound(f"no run {run_id!r}")
+        return from_row(Run, row)
+
+    def recent(self, limit: int = 100) -> list[Run]:
+        """Newest first."""
+        query = select(schema.runs).order_by(schema.runs.c.created.desc()).limit(limit)
+        with self._database.read() as connection:
+            return [from_row(Run, row) for row in connection.execute(query)]

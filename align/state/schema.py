@@ -1,0 +1,108 @@
+"""The tables as queries see them. `migrations` makes them; a test holds the two together.
+
+Times are seconds since the epoch. Rows are written once; what changes is a status and what belongs to it.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import JSON, Column, Float, Integer, MetaData, String, Table
+
+metadata = MetaData()
+
+responses = Table(
+    "responses",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("created", Float, nullable=False),
+    Column("status", String, nullable=False),  # kept | erased
+    Column("model", String, nullable=False),
+    Column("adapter", String, nullable=False),
+    Column("conversation", JSON, nullable=False),
+    Column("sampling", JSON, nullable=False),
+    Column("text", String, nullable=False),
+    Column("token_ids", JSON, nullable=False),
+    Column("finish_reason", String, nullable=False),
+    Column("num_prompt_tokens", Integer, nullable=False),
+    Column("timings", JSON, nullable=False),
+    Column("key_id", String, nullable=False),
+)
+
+corrections = Table(
+    "corrections",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("sequence", Integer, nullable=False),
+    Column("created", Float, nullable=False),
+    Column("status", String, nullable=False),  # accepted | quarantined | nothing_wrong | withdrawn
+    Column("response_id", String, nullable=False),
+    Column("corrected_text", String, nullable=False),
+    Column("spans", JSON, nullable=False),
+    Column("author", String),
+    Column("key_id", String, nullable=False),
+    Column("idempotency_key", String),
+    Column("body_sha256", String, nullable=False),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("created", Float, nullable=False),
+    Column("status", String, nullable=False),  # requested | running | gating | admitted | refused | failed
+    Column("trigger", String, nullable=False),  # count | request
+    Column("heartbeat", Float),
+    Column("ended", Float),
+    Column("manifest", JSON),
+    Column("progress", JSON),
+    Column("report", JSON),
+    Column("reason", String),
+    Column("adapter", String),
+)
+
+adapters = Table(
+    "adapters",
+    metadata,
+    Column("version", String, primary_key=True),
+    Column("created", Float, nullable=False),
+    Column("status", String, nullable=False),  # admitted | refused | retired
+    Column("digest", String, nullable=False),
+    Column("run_id", String, nullable=False),
+    Column("blob", String, nullable=False),
+    Column("report", JSON, nullable=False),
+)
+
+rollouts = Table(
+    "rollouts",
+    metadata,
+    Column("generation", Integer, primary_key=True),
+    Column("created", Float, nullable=False),
+    Column("status", String, nullable=False),  # preparing | committed | abandoned
+    Column("live", String, nullable=False),
+    Column("candidate", String),
+    Column("share", Float, nullable=False),
+    Column("prepare_by", Float, nullable=False),
+    Column("effective_at", Float),
+    Column("reason", String),
+)
+
+replicas = Table(
+    "replicas",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("heartbeat", Float, nullable=False),
+    Column("url", String, nullable=False),
+    Column("prepared", Integer, nullable=False),
+    Column("failure", JSON),
+    Column("adapters", JSON, nullable=False),
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("created", Float, nullable=False),
+    Column("name", String, nullable=False),
+    Column("sha256", String, nullable=False),
+    Column("scopes", JSON, nullable=False),
+    Column("revoked", Float),
+)

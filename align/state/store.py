@@ -1,0 +1,28 @@
+"""All tables of one database, by name."""
+
+from __future__ import annotations
+
+from .adapters import Adapters
+from .corrections import Corrections
+from .database import Database
+from .keys import Keys
+from .replicas import Replicas
+from .responses import Responses
+from .rollouts import Rollouts
+from .runs import Runs
+
+
+class Store:
+    def __init__(self, url: str) -> None:
+        """Opens and migrates. Raises `StateError` where the database cannot be used."""
+        self.database = Database(url)
+        self.responses = Responses(self.database)
+        self.corrections = Corrections(self.database)
+        self.runs = Runs(self.database)
+        self.adapters = Adapters(self.database)
+        self.rollouts = Rollouts(self.database)
+        self.replicas = Replicas(self.database)
+        self.keys = Keys(self.database)
+
+    def close(self) -> None:
+        self.database.close()

@@ -1,0 +1,134 @@
+"""Blobs appear whole, are stored once, and are noticed when they are damaged; local and remote alike."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+import pytest
+
+from align.errors import NotFound, StateError
+from align.state import Blobs, blobs
+
+
+@pytest.fixture(params=["local", "remote"])
+def tree(request: pytest.FixtureRequest, tmp_path: Path) -> Blobs:
+    root = f"memory://{uuid.uuid4().hex}" if request.param == "remote" else str(tmp_path / "blobs")
+    return Blobs(root, cache=tmp_path / "cache")
+
+
+@pytest.fixture
+def adapter(tmp_path: Path) -> Path:
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text("{}")
+    (folder / "adapter_model.safetensors").write_bytes(bytes(range(256)))
+    return folder
+
+
+def test_an_image_comes_back_by_its_hash(tree: Blobs) -> None:
+    digest = tree.put_image(b"an image")
+    assert tree.put_image(b"an image") == digest
+    assert tree.get_image(digest) == b"an image"
+    with pytest.raises(NotFound, match="is not in the store"):
+        tree.get_image("0" * 64)
+
+
+def test_the_same_image_is_stored_once(tmp_path: Path) -> None:
+    tree = Blobs(str(tmp_path), cache=tmp_path / "cache")
+    tree.put_image(b"an image")
+    (file,) = [path for path in tmp_path.rglob("*") if path.is_file()]
+    written = file.stat().st_mtime_ns
+    tree.put_image(b"an image")
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [file]
+    assert file.stat().st_mtime_ns == written
+
+
+def test_a_damaged_image_is_noticed(tmp_path: Path) -> None:
+    tree = Blobs(str(tmp_path), cache=tmp_path / "cache")
+    digest = tree.put_image(b"an image")
+    next(tmp_path.rglob(digest)).write_bytes(b"an imagE")
+    with pytest.raises(StateError, match="is damaged in the store; restore it from a backup"):
+        tree.get_image(digest)
+
+
+def test_a_folder_comes_back_with_its_files(tree: Blobs, adapter: Path) -> None:
+    tree.put_folder(adapter, "adapters/d1")
+    fetched = tree.fetch_folder("adapters/d1")
+    assert (fetched / "adapter_config.json").read_text() == "{}"
+    assert (fetched / "adapter_model.safetensors").read_bytes() == bytes(range(256))
+    tree.put_folder(adapter, "adapters/d1")
+    assert tree.fetch_folder("adapters/d1") == fetched
+
+
+def test_a_folder_that_was_never_published_is_not_found(tree: Blobs) -> None:
+    with pytest.raises(NotFound, match="not in the blob store, or not whole"):
+        tree.fetch_folder("adapters/d9")
+
+
+def test_a_half_written_folder_is_never_seen(
+    tree: Blobs, adapter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, written = tree._put, []
+
+    def break_off(name: str, data: bytes) -> None:
+        if len(written) == 2:
+            raise OSError("no space left")
+        written.append(name)
+        put(name, data)
+
+    monkeypatch.setattr(tree, "_put", break_off)
+    with pytest.raises(OSError, match="no space left"):
+        tree.put_folder(adapter, "adapters/d1")
+    assert len(written) == 2, "all files are there, and only the marker is missing"
+    with pytest.raises(NotFound, match="not whole"):
+        tree.fetch_folder("adapters/d1")
+    monkeypatch.undo()
+    tree.put_folder(adapter, "adapters/d1")
+    assert tree.fetch_folder("adapters/d1").is_dir()
+
+
+def test_a_fetch_that_broke_off_is_finished_the_next_time(tmp_path: Path, adapter: Path) -> None:
+    root = f"memory://{uuid.uuid4().hex}"
+    tree = Blobs(root, cache=tmp_path / "cache")
+    tree.put_folder(adapter, "adapters/d1")
+    half = tmp_path / "cache/adapters/d1"
+    half.mkdir(parents=True)
+    (half / "adapter_config.json").write_text("{}")
+    fetched = tree.fetch_folder("adapters/d1")
+    assert fetched == half
+    assert (fetched / "adapter_model.safetensors").read_bytes() == bytes(range(256))
+
+
+def test_a_fetched_folder_is_not_fetched_again(
+    tmp_path: Path, adapter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = Blobs(f"memory://{uuid.uuid4().hex}", cache=tmp_path / "cache")
+    tree.put_folder(adapter, "adapters/d1")
+    fetched = tree.fetch_folder("adapters/d1")
+    monkeypatch.setattr(blobs, "_write_whole", lambda *_: pytest.fail("fetched twice"))
+    assert tree.fetch_folder("adapters/d1") == fetched
+
+
+def test_a_crash_while_writing_leaves_no_file_under_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = Blobs(str(tmp_path), cache=tmp_path / "cache")
+
+    def die(_self: Path, _target: Path) -> Path:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", die)
+        with pytest.raises(KeyboardInterrupt):
+            tree.put_image(b"an image")
+    digest = blobs.hashlib.sha256(b"an image").hexdigest()
+    with pytest.raises(NotFound):
+        tree.get_image(digest)
+    assert tree.get_image(tree.put_image(b"an image")) == b"an image"
+
+
+@pytest.mark.parametrize("bad", ["nosuchprotocol://bucket/blobs"])
+def test_a_url_that_nothing_can_read_is_refused(bad: str, tmp_path: Path) -> None:
+    with pytest.raises(StateError, match="cannot keep blobs under 'nosuchprotocol"):
+        Blobs(bad, cache=tmp_path)
