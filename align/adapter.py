@@ -1,0 +1,145 @@
+"""A LoRA adapter on the language model's linear layers: attached, saved whole in PEFT's format, loaded, checked.
+
+Knows nothing about training. The vision tower and the projector are never adapted, so image features stay valid
+whichever adapter answers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any
+
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from peft.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from .config import LoraSettings
+from .errors import InvalidAdapter
+
+FILES = (CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME)
+
+
+def attach_adapter(model: Any, settings: LoraSettings) -> Any:
+    """`model` as a PEFT model with one fresh adapter, which changes nothing yet. Uses torch's global generator."""
+    lora = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,  # PEFT says int, but only divides it by the rank
+        lora_dropout=settings.dropout,
+        target_modules=target_pattern(model, settings.layers),
+        bias="none",
+    )
+    return get_peft_model(model, lora)
+
+
+def target_pattern(model: Any, layers: tuple[str, ...] | None = None) -> str:
+    """A pattern of full module names: the linear layers inside the language model, and nothing else.
+
+    A bare "q_proj" would also match the vision tower's. Raises `InvalidAdapter` if the language model or one of
+    the named layers cannot be found.
+    """
+    language_model = model.get_decoder()
+    prefix = next((name for name, module in model.named_modules() if module is language_model), "")
+    if not prefix:
+        raise InvalidAdapter(
+            f"cannot tell the language model of {type(model).__name__} from its vision tower"
+        )
+    linear = {
+        name.rsplit(".", 1)[-1]
+        for name, module in language_model.named_modules()
+        if isinstance(module, nn.Linear)
+    }
+    if missing := set(layers or ()) - linear:
+        raise InvalidAdapter(
+            f"no linear layer is named {', '.join(sorted(missing))}; there are {sorted(linear)}"
+        )
+    names = "|".join(re.escape(name) for name in sorted(layers or linear))
+    return rf"{re.escape(prefix)}\.(?:.*\.)?(?:{names})"
+
+
+def save_adapter(model: Any, folder: Path, base: str) -> str:
+    """Write the model's adapter to `folder`, which appears whole or not at all; returns its digest.
+
+    `base` is the name under which PEFT will look for the base model. Raises `FileExistsError`: a version never
+    changes.
+    """
+    if folder.exists():
+        raise FileExistsError(f"{folder} exists, and an adapter never changes; choose another folder")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.parent / f".{folder.name}.{uuid.uuid4().hex}"
+    temporary.mkdir()
+    try:
+        config = model.peft_config[model.active_adapter]
+        config.base_model_name_or_path, config.inference_mode = base, True
+        config.save_pretrained(str(temporary))
+        weights = get_peft_model_state_dict(model)
+        save_file(
+            {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()},
+            temporary / SAFETENSORS_WEIGHTS_NAME,
+            metadata={"format": "pt"},
+        )
+        for path in (*temporary.iterdir(), temporary):
+            _sync(path)
+        temporary.rename(folder)
+        _sync(folder.parent)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    return adapter_digest(folder)
+
+
+def adapter_digest(folder: Path) -> str:
+    """SHA-256 over names and contents of the adapter's two files. Raises `InvalidAdapter` if one is missing."""
+    digest = hashlib.sha256()
+    for name in FILES:
+        try:
+            content = (folder / name).read_bytes()
+        except FileNotFoundError as error:
+            raise InvalidAdapter(f"{folder} is no adapter: {name} is missing") from error
+        digest.update(f"{name}\0{len(content)}\0".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def load_adapter(model: Any, folder: Path, name: str) -> Any:
+    """`model` with the saved adapter under `name`, beside those that it has. Base models become PEFT models.
+
+    Raises `InvalidAdapter` unless every saved tensor found its module, every module its tensor, and all are finite.
+    """
+    saved = _tensor_names(folder)
+    try:
+        if isinstance(model, PeftModel):
+            model.load_adapter(str(folder), adapter_name=name, is_trainable=False)
+        else:
+            model = PeftModel.from_pretrained(model, str(folder), adapter_name=name)
+    except (RuntimeError, ValueError, TypeError, KeyError) as error:
+        raise InvalidAdapter(f"{folder} does not fit this model: {error}") from error
+    loaded = get_peft_model_state_dict(model, adapter_name=name)
+    if saved != loaded.keys():
+        raise InvalidAdapter(f"{folder} does not fit this model: {sorted(saved ^ loaded.keys())[:3]} differ")
+    if not all(tensor.isfinite().all() for tensor in loaded.values()):
+        raise InvalidAdapter(f"{folder} holds weights that are not finite; train it again")
+    return model
+
+
+def _tensor_names(folder: Path) -> set[str]:
+    adapter_digest(folder)  # both files are there
+    try:
+        with safe_open(folder / SAFETENSORS_WEIGHTS_NAME, framework="pt") as weights:
+            return set(weights.keys())
+    except SafetensorError as error:
+        raise InvalidAdapter(f"{folder / SAFETENSORS_WEIGHTS_NAME} is damaged: {error}") from error
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,161 @@
+"""The life of one run: freeze what it learns from -> train -> measure -> decide -> publish."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .config import AlignmentConfig
+from .conversation import Conversation
+from .errors import NothingToLearn
+from .examples import Example
+from .gate import Verdict, decide
+from .job import run_job
+from .measurement import measure
+from .split import split_examples
+from .state import Adapter, Blobs, Correction, Response, Run, Store
+from .state.rollouts import BASE
+from .training import TrainingResult
+
+Metrics = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """What a run learns from and is judged by; fixed before its first step."""
+
+    train: Sequence[Example]
+    held_out: Sequence[Example]
+    general: Sequence[Example]
+    last_sequence: int
+    live: str
+
+    def manifest(self, base: str, config: AlignmentConfig) -> dict[str, Any]:
+        return {
+            "base": base,
+            "live": self.live,
+            "train": [example.id for example in self.train],
+            "held_out": [example.id for example in self.held_out],
+            "general": [example.id for example in self.general],
+            "last_sequence": self.last_sequence,
+            "config": config.model_dump(mode="json", include=set(AlignmentConfig.model_fields)),
+        }
+
+
+def align(
+    store: Store,
+    blobs: Blobs,
+    run: Run,
+    base: str,
+    config: AlignmentConfig,
+    workspace: Path,
+) -> Adapter:
+    """Do a claimed run to its end; returns the adapter it made, admitted or refused.
+
+    `workspace` is a folder for files on the way; it is removed at the end. Raises `NothingToLearn`,
+    `TrainingFailed`; the caller records them.
+    """
+    try:
+        frozen = freeze(store, blobs, config)
+        store.runs.update(run.id, manifest=frozen.manifest(base, config))
+        result = run_job(base, frozen.train, config.training, workspace, _reporter(store, run))
+        store.runs.update(run.id, status="gating", progress=_training_report(result))
+        verdict = judge(store, blobs, frozen, base, Path(result.adapter), config)
+        report = {"training": _training_report(result), "gate": verdict.to_json()}
+        return publish(store, blobs, run, result, verdict, report)
+    finally:
+        shutil.rmtree(workspace, ignore_errors=True)
+
+
+def freeze(store: Store, blobs: Blobs, config: AlignmentConfig) -> Frozen:
+    """Read the corrections as they stand now. Raises `NothingToLearn` where there are none."""
+    corrections = store.corrections.trainable()
+    if not corrections:
+        raise NothingToLearn("there is no accepted correction yet; correct some answers first")
+    examples = [
+        _corrected(correction, store.responses.get(correction.response_id), blobs)
+        for correction in corrections
+    ]
+    train, held_out = split_examples(examples, config.held_out_share)
+    general = [_uncorrected(response, blobs) for response in store.responses.uncorrected(config.max_general)]
+    return Frozen(train, held_out, general, corrections[-1].sequence, store.rollouts.in_force().live)
+
+
+def judge(
+    store: Store, blobs: Blobs, frozen: Frozen, base: str, candidate: Path, config: AlignmentConfig
+) -> Verdict:
+    """Measure live and candidate on the same items, and decide."""
+    live = None if frozen.live == BASE else blobs.fetch_folder(store.adapters.get(frozen.live).blob)
+    items, general = measure(
+        base,
+        live,
+        candidate,
+        frozen.held_out,
+        frozen.general,
+        config.gate,
+        config.training.objective,
+        config.training.device,
+    )
+    return decide(items, general, config.gate)
+
+
+def publish(
+    store: Store, blobs: Blobs, run: Run, result: TrainingResult, verdict: Verdict, report: dict[str, Any]
+) -> Adapter:
+    """Files first, then the row that names them, then the run's end: a crash leaves no name without files."""
+    blob = f"adapters/{result.digest}"
+    blobs.put_folder(Path(result.adapter), blob)
+    status = "admitted" if verdict.is_admitted else "refused"
+    adapter = store.adapters.add(status=status, digest=result.digest, run_id=run.id, blob=blob, report=report)
+    reason = "; ".join(verdict.reasons) or None
+    store.runs.update(run.id, status=status, adapter=adapter.version, report=report, reason=reason)
+    return adapter
+
+
+def _corrected(correction: Correction, response: Response, blobs: Blobs) -> Example:
+    return _example(correction.id, response, correction.corrected_text, correction, blobs)
+
+
+def _uncorrected(response: Response, blobs: Blobs) -> Example:
+    return _example(response.id, response, response.text, None, blobs)
+
+
+def _example(
+    example_id: str, response: Response, corrected_text: str, correction: Correction | None, blobs: Blobs
+) -> Example:
+    conversation = Conversation.from_json(response.conversation)
+    return Example(
+        id=example_id,
+        conversation=conversation,
+        images={digest: blobs.get_image(digest) for digest in set(conversation.image_ids)},
+        served_text=response.text,
+        served_token_ids=tuple(response.token_ids),
+        corrected_text=corrected_text,
+        spans=() if correction is None else correction.as_spans,
+    )
+
+
+def _reporter(store: Store, run: Run, every_s: float = 1.0) -> Callable[[Metrics], None]:
+    """Writes a step's metrics to the run's row, at most once in a while."""
+    last = 0.0
+
+    def report(metrics: Metrics) -> None:
+        nonlocal last
+        if time.monotonic() - last >= every_s or metrics.get("step") == metrics.get("num_steps"):
+            last = time.monotonic()
+            store.runs.update(run.id, progress=metrics)
+
+    return report
+
+
+def _training_report(result: TrainingResult) -> dict[str, Any]:
+    return {
+        "num_pairs": result.num_pairs,
+        "skipped": [{"id": skip.example_id, "reason": skip.reason} for skip in result.skipped],
+        "seconds": round(result.seconds, 1),
+        **result.final,
+    }

@@ -1,0 +1,116 @@
+"""Every setting of a training run and of the gate that judges it. Imports no torch, so a config file loads fast.
+
+A config is resolved once and never written again; unknown fields are refused, so a typo fails.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Config(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ObjectiveConfig(_Config):
+    """Dense DPO (RLHF-V, arXiv 2312.00849) with an optional anchor on the chosen answer."""
+
+    beta: float = Field(0.5, gt=0, description="Scale of the rewards. Belongs to one form of `normalize`.")
+    gamma: float = Field(5.0, ge=1, description="Weight of a corrected token; an unchanged one weighs 1.")
+    normalize: bool = Field(True, description="Divide a score by N, the sum of its weights (Eq. 5).")
+    anchor_weight: float = Field(
+        1.0,
+        ge=0,
+        description="Weight of the anchor: mean negative log-prob of the chosen answer, nats/token.",
+    )
+    weighting: Literal["paper"] = Field(
+        "paper",
+        description="Which tokens weigh gamma. `paper`: every token that a span touches, on its side.",
+    )
+
+
+class LoraSettings(_Config):
+    """The shape of the adapter."""
+
+    rank: int = Field(16, ge=1, description="Inner dimension of each low-rank update.")
+    alpha: float = Field(32.0, gt=0, description="The update is scaled by alpha / rank.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Share of adapter inputs dropped while training.")
+    layers: tuple[str, ...] | None = Field(
+        None, description="Last names of the linear layers to adapt; none: all of the language model's."
+    )
+
+
+class TrainingConfig(_Config):
+    """One run: from the base, over all corrections given."""
+
+    objective: ObjectiveConfig = ObjectiveConfig()
+    lora: LoraSettings = LoraSettings()
+    learning_rate: float = Field(2e-4, gt=0, description="Peak rate of AdamW.")
+    num_epochs: int = Field(3, ge=1, description="Passes over all pairs.")
+    batch_size: int = Field(16, ge=1, description="Pairs per optimizer step, over all workers.")
+    micro_batch_size: int = Field(8, ge=1, description="Pairs per forward pass of one worker.")
+    warmup_ratio: float = Field(
+        0.1, ge=0, lt=1, description="Share of steps with a rising rate; then linear to 0."
+    )
+    max_grad_norm: float = Field(1.0, gt=0, description="Gradients longer than this are shortened to it.")
+    max_length: int = Field(
+        4096,
+        ge=1,
+        description="Tokens of prompt and answer; a longer pair is left out. The model's own limit holds too.",
+    )
+    seed: int = Field(
+        0, ge=0, description="Seeds the adapter's first weights, dropout and the order of pairs."
+    )
+    num_workers: int = Field(0, ge=0, description="Ray Train workers; 0 trains in the calling process.")
+    num_cpus: float = Field(1.0, ge=0, description="Logical CPUs that each worker asks Ray for.")
+    num_threads: int = Field(1, ge=1, description="Compute threads per worker.")
+    niceness: int = Field(10, ge=0, le=19, description="How far a worker lowers its priority (Unix nice).")
+    device: str = Field("cpu", description="Torch device; with workers, `cuda` asks Ray for one GPU each.")
+
+
+class GateConfig(_Config):
+    """What a candidate must show, measured against the live adapter on the same items.
+
+    Every bound is compared with the unfavourable end of a two-sided bootstrap interval, so few items or noisy
+    ones refuse a candidate rather than admit it.
+    """
+
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="Coverage of each interval.")
+    num_resamples: int = Field(2000, ge=100, description="Bootstrap resamples of the groups (images).")
+    seed: int = Field(0, ge=0, description="Seeds the bootstrap.")
+    min_items: int = Field(20, ge=2, description="Held-out corrections needed for a decision.")
+    min_general_items: int = Field(20, ge=2, description="Uncorrected answers needed for a decision.")
+    min_margin_gain: float = Field(
+        0.0,
+        ge=0,
+        description="Lower bound of the gain in dense margin must exceed this, nats per weighted token.",
+    )
+    max_chosen_drop: float = Field(
+        0.1, ge=0, description="Tolerated fall of the corrected answer's mean log-prob, nats per token."
+    )
+    max_general_drop: float = Field(
+        0.1, ge=0, description="Tolerated fall of an uncorrected answer's mean log-prob, nats per token."
+    )
+    max_coverage_drop: float = Field(0.08, ge=0, lt=1, description="Tolerated relative fall of coverage.")
+    max_shrinkage: float = Field(0.2, ge=0, lt=1, description="Tolerated relative fall of words per answer.")
+    max_growth: float = Field(0.3, ge=0, description="Tolerated relative rise of words per answer.")
+    max_unreadable_rise: float = Field(
+        0.03, ge=0, lt=1, description="Tolerated rise of the share of empty or degenerate answers."
+    )
+    max_new_tokens: int = Field(256, ge=1, description="Where a measured greedy answer is cut.")
+    batch_size: int = Field(40, ge=1, description="Items per forward pass while measuring.")
+
+
+class AlignmentConfig(_Config):
+    """From corrections to a verdict."""
+
+    training: TrainingConfig = TrainingConfig()
+    gate: GateConfig = GateConfig()
+    held_out_share: float = Field(
+        default=0.2, gt=0, lt=1, description="Share of the corrected images that judge instead of teaching."
+    )
+    max_general: int = Field(
+        default=120, ge=0, description="Uncorrected answers, the newest, that the gate compares beside them."
+    )

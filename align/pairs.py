@@ -1,0 +1,150 @@
+"""A correction as token ids: what was served (rejected) and what should have been (chosen), and which tokens changed.
+
+Knows tokenizers but no model. Spans and tokens meet through code points: each token is given the range of the text
+that it spells, whatever bytes it is made of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tokenizers.decoders import DecodeStream
+
+from .errors import InvalidSpans, UnfitPair
+from .examples import Example
+from .spans import Span, apply_spans, ordered
+
+Range = tuple[int, int]  # code points [start, end)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Token ids of one answer, and for each whether a correction touched it."""
+
+    token_ids: tuple[int, ...]
+    is_corrected: tuple[bool, ...]
+
+    def __post_init__(self) -> None:
+        assert len(self.token_ids) == len(self.is_corrected)
+
+
+@dataclass(frozen=True)
+class Pair:
+    example_id: str
+    chosen: Answer
+    rejected: Answer
+
+
+def make_pair(example: Example, tokenizer: Any, eos_token_ids: Collection[int]) -> Pair:
+    """The pair of a corrected example; both sides are the same tokens up to the first edit.
+
+    `tokenizer` is a transformers tokenizer with a Rust backend. Raises `UnfitPair` if nothing changed, or if the
+    tokenizer cannot spell one of the texts.
+    """
+    spans = _checked_spans(example)
+    body, end = _split_end(example.served_token_ids, eos_token_ids)
+    served_ranges = token_ranges(body, example.served_text, tokenizer)
+    corrected_ids = tokenizer.encode(example.corrected_text, add_special_tokens=False)
+    corrected_ranges = token_ranges(corrected_ids, example.corrected_text, tokenizer)
+
+    num_kept, num_skipped = _common_boundary(served_ranges, corrected_ranges, spans[0].start)
+    chosen_ids = (*body[:num_kept], *corrected_ids[num_skipped:])
+    chosen_ranges = [*served_ranges[:num_kept], *corrected_ranges[num_skipped:]]
+    if not chosen_ids:
+        raise UnfitPair(f"correction {example.id} leaves no words; an empty answer is not to be learned")
+    removed = [(span.start, span.end) for span in spans]
+    return Pair(
+        example.id,
+        chosen=_answer(chosen_ids, chosen_ranges, inserted_ranges(spans), end),
+        rejected=_answer(body, served_ranges, removed, end),
+    )
+
+
+def token_ranges(token_ids: Sequence[int], text: str, tokenizer: Any) -> list[Range]:
+    """The code points that each token spells. Tokens that share a character all get the whole of it.
+
+    Raises `UnfitPair` if the tokens do not spell `text`.
+    """
+    special = set(tokenizer.all_special_ids)
+    if not special.isdisjoint(token_ids):
+        raise UnfitPair("the answer holds special tokens; only plain text can be learned")
+    spelled = tokenizer.backend_tokenizer.decode(list(token_ids), skip_special_tokens=False)
+    if spelled != text:
+        raise UnfitPair(f"the answer's tokens spell {_shown(spelled)}, but its text is {_shown(text)}")
+    stream = DecodeStream(skip_special_tokens=False)
+    ranges: list[Range] = []
+    position = num_waiting = 0
+    for token_id in token_ids:
+        num_waiting += 1
+        chunk = stream.step(tokenizer.backend_tokenizer, token_id)
+        if chunk is not None:
+            ranges += [(position, position + len(chunk))] * num_waiting
+            position, num_waiting = position + len(chunk), 0
+    return ranges + [(position, len(text))] * num_waiting  # an answer cut inside a character
+
+
+def inserted_ranges(spans: Sequence[Span]) -> list[Range]:
+    """Where each replacement stands in the corrected text. `spans` are ordered."""
+    ranges = []
+    shift = 0
+    for span in spans:
+        start = span.start + shift
+        ranges.append((start, start + len(span.replacement)))
+        shift += len(span.replacement) - (span.end - span.start)
+    return ranges
+
+
+def _checked_spans(example: Example) -> list[Span]:
+    if not example.spans or example.corrected_text == example.served_text:
+        raise UnfitPair(f"correction {example.id} changes nothing, so there is nothing to prefer")
+    try:
+        spans = ordered(example.served_text, example.spans)
+    except InvalidSpans as error:
+        raise UnfitPair(f"correction {example.id}: {error}") from error
+    if apply_spans(example.served_text, spans) != example.corrected_text:
+        raise UnfitPair(f"correction {example.id}: its spans do not give its corrected text")
+    return spans
+
+
+def _split_end(
+    token_ids: tuple[int, ...], eos_token_ids: Collection[int]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    if token_ids and token_ids[-1] in eos_token_ids:
+        return token_ids[:-1], token_ids[-1:]
+    return token_ids, ()
+
+
+def _common_boundary(served: Sequence[Range], corrected: Sequence[Range], first_edit: int) -> tuple[int, int]:
+    """How many tokens of each side come before the last boundary that both have, at or before the first edit.
+
+    Only there may the corrected text's own tokens follow the served ones: from anywhere else they would be
+    tokens that no tokenizer writes, such as " red" + "dish".
+    """
+    corrected_at = _boundaries(corrected)
+    served_at = _boundaries(served)
+    position = max(at for at in served_at.keys() & corrected_at.keys() if at <= first_edit)
+    return served_at[position], corrected_at[position]
+
+
+def _boundaries(ranges: Sequence[Range]) -> dict[int, int]:
+    """Code point -> number of tokens that end at or before it, for each place between two tokens."""
+    boundaries = {0: 0}
+    for index, (_, end) in enumerate(ranges):
+        if index + 1 == len(ranges) or ranges[index + 1][0] >= end:
+            boundaries[end] = index + 1
+    return boundaries
+
+
+def _answer(
+    token_ids: Sequence[int], ranges: Sequence[Range], edits: Sequence[Range], end: tuple[int, ...]
+) -> Answer:
+    touched = tuple(
+        any(start < e_end and e_start < stop for e_start, e_end in edits) for start, stop in ranges
+    )
+    return Answer((*token_ids, *end), (*touched, *(False for _ in end)))
+
+
+def _shown(text: str, limit: int = 60) -> str:
+    return repr(text if len(text) <= limit else text[:limit] + "…")

@@ -1,0 +1,239 @@
+"""A run around its training: what is frozen, what is left out, and in which order a result is published."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from records import SERVED, adapter_row, correction, response
+
+from align import alignment
+from align.alignment import align, freeze, publish
+from align.config import AlignmentConfig
+from align.errors import NotFound, NothingToLearn, StateError, TrainingFailed
+from align.gate import Verdict
+from align.state import Blobs, Run, Store
+from align.training import TrainingResult
+
+CONFIG = AlignmentConfig(held_out_share=0.5, max_general=2)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store(f"sqlite:///{tmp_path}/errata.db")
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> Blobs:
+    return Blobs(str(tmp_path / "blobs"), cache=tmp_path / "cache")
+
+
+def answer(store: Store, blobs: Blobs, name: str, image: bytes, **changes: Any) -> None:
+    digest = blobs.put_image(image)
+    parts = [{"type": "image", "sha256": digest}, {"type": "text", "text": "What?"}]
+    store.responses.add(response(name, conversation=[{"role": "user", "content": parts}], **changes))
+
+
+def corrected(store: Store, blobs: Blobs, number: int) -> None:
+    for index in range(number):
+        answer(store, blobs, f"r{index}", f"image {index}".encode())
+        store.corrections.add(correction(f"c{index}", response_id=f"r{index}"))
+
+
+def test_without_corrections_there_is_nothing_to_learn(store: Store, blobs: Blobs) -> None:
+    answer(store, blobs, "r1", b"image")
+    with pytest.raises(NothingToLearn, match="there is no accepted correction yet"):
+        freeze(store, blobs, CONFIG)
+
+
+def test_a_frozen_example_is_what_was_served_and_what_a_person_made_of_it(store: Store, blobs: Blobs) -> None:
+    corrected(store, blobs, 1)
+    frozen = freeze(store, blobs, CONFIG)
+    (example,) = (*frozen.train, *frozen.held_out)
+    assert (example.id, example.served_text) == ("c0", SERVED)
+    assert example.served_token_ids == (1, 2, 3)
+    assert example.corrected_text == SERVED.replace("red", "blue")
+    assert [(span.start, span.end, span.replacement) for span in example.spans] == [(2, 5, "blue")]
+    assert list(example.images.values()) == [b"image 0"]
+
+
+def test_the_manifest_names_every_correction_once_on_one_side(store: Store, blobs: Blobs) -> None:
+    corrected(store, blobs, 12)
+    for index in range(3):
+        answer(store, blobs, f"general{index}", b"image", created=100.0 + index)
+    frozen = freeze(store, blobs, CONFIG)
+    manifest = frozen.manifest("the/base", CONFIG)
+    assert sorted(manifest["train"] + manifest["held_out"]) == sorted(f"c{index}" for index in range(12))
+    assert manifest["train"]
+    assert manifest["held_out"]
+    assert manifest["general"] == ["general2", "general1"], "the newest, and no more than asked for"
+    assert (manifest["base"], manifest["live"], manifest["last_sequence"]) == ("the/base", "base", 12)
+    assert AlignmentConfig(**manifest["config"]) == CONFIG
+    assert freeze(store, blobs, CONFIG).manifest("the/base", CONFIG) == manifest
+
+
+def test_the_same_image_is_never_on_both_sides(store: Store, blobs: Blobs) -> None:
+    for index in range(40):
+        answer(store, blobs, f"r{index}", f"image {index % 5}".encode())
+        store.corrections.add(correction(f"c{index}", response_id=f"r{index}"))
+    frozen = freeze(store, blobs, CONFIG)
+    groups = [{example.group for example in side} for side in (frozen.train, frozen.held_out)]
+    assert len(groups[0] | groups[1]) == 5
+    assert groups[0].isdisjoint(groups[1])
+
+
+def test_withdrawn_erased_and_superseded_corrections_are_left_out(store: Store, blobs: Blobs) -> None:
+    corrected(store, blobs, 5)
+    store.corrections.withdraw("c0")
+    store.responses.erase("r1")
+    store.corrections.add(correction("right after all", response_id="r2", status="nothing_wrong", spans=[]))
+    store.corrections.add(correction("newer", response_id="r3"))
+    frozen = freeze(store, blobs, CONFIG)
+    assert {example.id for example in (*frozen.train, *frozen.held_out)} == {"newer", "c4"}
+    assert frozen.last_sequence == 7
+
+
+def test_the_general_set_holds_no_answer_that_was_corrected(store: Store, blobs: Blobs) -> None:
+    corrected(store, blobs, 3)
+    store.corrections.withdraw("c0")
+    answer(store, blobs, "fine", b"image")
+    answer(store, blobs, "cut", b"image", finish_reason="length")
+    answer(store, blobs, "erased", b"image")
+    store.responses.erase("erased")
+    frozen = freeze(store, blobs, CONFIG)
+    assert [example.id for example in frozen.general] == ["fine"]
+    (example,) = frozen.general
+    assert (example.spans, example.corrected_text) == ((), example.served_text)
+
+
+def test_the_live_version_at_the_start_is_what_a_candidate_is_compared_with(
+    store: Store, blobs: Blobs
+) -> None:
+    corrected(store, blobs, 1)
+    adapter_row(store)
+    store.rollouts.commit(store.rollouts.propose("v0001").generation, ahead_s=0.0)
+    assert freeze(store, blobs, CONFIG).live == "v0001"
+
+
+def test_a_damaged_image_ends_the_run_with_its_name(store: Store, blobs: Blobs, tmp_path: Path) -> None:
+    corrected(store, blobs, 1)
+    next(path for path in tmp_path.rglob("images/*/*")).write_bytes(b"x")
+    with pytest.raises(StateError, match="is damaged in the store"):
+        freeze(store, blobs, CONFIG)
+
+
+def result(folder: Path, digest: str = "d1") -> TrainingResult:
+    adapter = folder / "adapter"
+    adapter.mkdir(parents=True)
+    (adapter / "adapter_config.json").write_text("{}")
+    (adapter / "adapter_model.safetensors").write_bytes(b"weights")
+    return TrainingResult(str(adapter), digest, 3, (), (), {"rewards/margins": 0.5}, 1.23)
+
+
+def verdict(is_admitted: bool) -> Verdict:
+    return Verdict(is_admitted, ("the margin grew",), {}, 20, 20)
+
+
+def claimed(store: Store) -> Run:
+    store.runs.request("request")
+    run = store.runs.claim()
+    assert run is not None
+    return run
+
+
+@pytest.mark.parametrize(("is_admitted", "status"), [(True, "admitted"), (False, "refused")])
+def test_a_result_is_published_with_its_report_whatever_the_verdict(
+    store: Store, blobs: Blobs, tmp_path: Path, is_admitted: bool, status: str
+) -> None:
+    run = claimed(store)
+    adapter = publish(store, blobs, run, result(tmp_path / "w"), verdict(is_admitted), {"gate": "report"})
+    assert (adapter.version, adapter.status, adapter.run_id) == ("v0001", status, run.id)
+    assert (blobs.fetch_folder(adapter.blob) / "adapter_model.safetensors").read_bytes() == b"weights"
+    ended = store.runs.get(run.id)
+    assert (ended.status, ended.adapter, ended.reason) == (status, "v0001", "the margin grew")
+    assert ended.report == adapter.report == {"gate": "report"}
+
+
+def test_no_version_is_named_before_its_files_are_there(
+    store: Store, blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = claimed(store)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(blobs, "put_folder", fail)
+        with pytest.raises(OSError, match="no space left"):
+            publish(store, blobs, run, result(tmp_path / "w"), verdict(True), {})
+    assert store.adapters.all() == []
+    assert store.runs.get(run.id).status == "running"
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.adapters, "add", fail)
+        with pytest.raises(OSError, match="no space left"):
+            publish(store, blobs, run, result(tmp_path / "v", "d2"), verdict(True), {})
+    assert store.runs.get(run.id).status == "running", "the run ends last"
+    assert blobs.fetch_folder("adapters/d2").is_dir()
+
+
+def test_a_run_goes_from_manifest_to_verdict_and_leaves_no_workspace(
+    store: Store, blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corrected(store, blobs, 6)
+    run, seen = claimed(store), []
+
+    def run_job(base: str, examples: Any, config: Any, workspace: Path, report: Any) -> TrainingResult:
+        seen.append(store.runs.get(run.id))
+        report({"step": 3.0, "num_steps": 3.0, "loss": 0.1})
+        seen.append(store.runs.get(run.id))
+        return result(workspace)
+
+    def judge(*_: Any) -> Verdict:
+        seen.append(store.runs.get(run.id))
+        return verdict(True)
+
+    monkeypatch.setattr(alignment, "run_job", run_job)
+    monkeypatch.setattr(alignment, "judge", judge)
+    workspace = tmp_path / "workspace"
+    adapter = align(store, blobs, run, "the/base", CONFIG, workspace)
+    assert [one.status for one in seen] == ["running", "running", "gating"]
+    assert seen[0].manifest is not None
+    assert len(seen[0].manifest["train"] + seen[0].manifest["held_out"]) == 6
+    assert seen[1].progress == {"step": 3.0, "num_steps": 3.0, "loss": 0.1}
+    assert adapter.report["training"]["num_pairs"] == 3
+    assert adapter.report["gate"]["is_admitted"] is True
+    assert store.runs.get(run.id).status == "admitted"
+    assert not workspace.exists()
+
+
+def test_a_training_that_breaks_off_leaves_no_workspace_and_no_adapter(
+    store: Store, blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corrected(store, blobs, 2)
+    workspace = tmp_path / "workspace"
+
+    def run_job(base: str, examples: Any, config: Any, folder: Path, report: Any) -> TrainingResult:
+        result(folder)
+        raise TrainingFailed("the loss is no number")
+
+    monkeypatch.setattr(alignment, "run_job", run_job)
+    with pytest.raises(TrainingFailed):
+        align(store, blobs, claimed(store), "the/base", CONFIG, workspace)
+    assert not workspace.exists()
+    assert store.adapters.all() == []
+
+
+def test_a_live_adapter_whose_files_are_gone_cannot_be_compared_with(
+    store: Store, blobs: Blobs, tmp_path: Path
+) -> None:
+    corrected(store, blobs, 1)
+    adapter_row(store, blob="adapters/gone")
+    frozen = replace(freeze(store, blobs, CONFIG), live="v0001")
+    with pytest.raises(NotFound, match="not in the blob store, or not whole"):
+        alignment.judge(store, blobs, frozen, "the/base", tmp_path, CONFIG)

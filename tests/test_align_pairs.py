@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_models import tiny_tokenizer
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+from align.conversation import Conversation, Message, Text
+from align.errors import UnfitPair
+from align.examples import Example
+from align.pairs import Answer, inserted_ranges, make_pair, token_ranges
+from align.spans import Span, apply_spans, diff_spans
+
+END = 2
+
+
+def metaspace_tokenizer() -> PreTrainedTokenizerFast:
+    """As SentencePiece writes: a word begins with ▁, unknown characters fall back to bytes."""
+    special = ["<pad>", "<s>", "</s>", "<unk>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    tokenizer.decoder = decoders.Sequence(
+        [
+            decoders.Replace("▁", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(content=" ", left=1),
+        ]
+    )
+    trainer = trainers.BpeTrainer(vocab_size=330, special_tokens=special, show_progress=False)
+    tokenizer.train_from_iterator(["a red ball lies on the green table next to two cups."] * 2, trainer)
+    plain = json.loads(tokenizer.to_str())
+    plain["added_tokens"] = plain["added_tokens"][:4]  # bytes are text, not control tokens
+    tokenizer = Tokenizer.from_str(json.dumps(plain))
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", pad_token="<pad>")
+
+
+TOKENIZER = tiny_tokenizer()
+METASPACE = metaspace_tokenizer()
+TEXTS = st.text(st.sampled_from("abcdert  .,é猫🙂"), min_size=1, max_size=25)
+
+
+def corrected_example(
+    served: str, *spans: Span, tokenizer: Any = TOKENIZER, token_ids: tuple[int, ...] | None = None
+) -> Example:
+    ids = token_ids or (*tokenizer.encode(served, add_special_tokens=False), END)
+    return Example(
+        id="c1",
+        conversation=Conversation((Message("user", (Text("What is there?"),)),)),
+        images={},
+        served_text=served,
+        served_token_ids=ids,
+        corrected_text=apply_spans(served, spans),
+        spans=spans,
+    )
+
+
+def corrected_text(answer: Answer, tokenizer: Any = TOKENIZER) -> str:
+    """What the tokens marked as corrected spell together."""
+    ids = [token for token, flag in zip(answer.token_ids, answer.is_corrected, strict=True) if flag]
+    return str(tokenizer.decode(ids))
+
+
+def test_both_sides_share_their_tokens_up_to_the_first_edit() -> None:
+    pair = make_pair(corrected_example("Two red cups stand.", Span(4, 7, "green")), TOKENIZER, [END])
+    two = len(TOKENIZER.encode("Two", add_special_tokens=False))
+    assert pair.chosen.token_ids[:two] == pair.rejected.token_ids[:two]
+    assert TOKENIZER.decode(pair.chosen.token_ids, skip_special_tokens=True) == "Two green cups stand."
+    assert corrected_text(pair.rejected) == " red"
+    assert corrected_text(pair.chosen) == " green"
+
+
+def test_the_rejected_side_is_what_was_sampled_and_never_a_new_tokenisation() -> None:
+    letters = [TOKENIZER.encode(letter, add_special_tokens=False)[0] for letter in "dog is"]
+    example = corrected_example("dog is", Span(4, 6, "was"), token_ids=(*letters, END))
+    pair = make_pair(example, TOKENIZER, [END])
+    assert pair.rejected.token_ids == (*letters, END)
+    assert pair.chosen.token_ids[:3] == tuple(letters[:3])
+
+
+def test_a_character_of_several_tokens_is_corrected_as_a_whole() -> None:
+    example = corrected_example("a 🙂 b", Span(2, 3, "é"))
+    assert len(example.served_token_ids) > 5, "the emoji should take several tokens"
+    pair = make_pair(example, TOKENIZER, [END])
+    assert "🙂" in corrected_text(pair.rejected)
+    assert "é" in corrected_text(pair.chosen)
+
+
+def test_a_deletion_weighs_on_the_rejected_side_only() -> None:
+    pair = make_pair(corrected_example("a dog, and a cat", Span(5, 16, "")), TOKENIZER, [END])
+    assert any(pair.rejected.is_corrected)
+    assert not any(pair.chosen.is_corrected)
+
+
+def test_an_insertion_weighs_on_the_chosen_side_only() -> None:
+    pair = make_pair(corrected_example("a cat", Span(5, 5, " on a mat")), TOKENIZER, [END])
+    assert corrected_text(pair.chosen) == " on a mat"
+    assert not any(pair.rejected.is_corrected)
+
+
+def test_a_word_that_grows_is_tokenised_as_one_word() -> None:
+    example = corrected_example("the cup stands", Span(7, 7, "s"))
+    pair = make_pair(example, TOKENIZER, [END])
+    assert pair.chosen.token_ids[:-1] == tuple(TOKENIZER.encode("the cups stands", add_special_tokens=False))
+
+
+@pytest.mark.parametrize("end", [(), (END,), (20,)])
+def test_the_chosen_answer_ends_as_the_served_one_did(end: tuple[int, ...]) -> None:
+    ids = (*TOKENIZER.encode("a dog", add_special_tokens=False), *end)
+    pair = make_pair(corrected_example("a dog", Span(2, 5, "cat"), token_ids=ids), TOKENIZER, [END, 20])
+    body = tuple(TOKENIZER.encode("a cat", add_special_tokens=False))
+    assert pair.chosen.token_ids == (*body, *end)
+    assert pair.chosen.is_corrected[len(body) :] == (False,) * len(end)
+
+
+def test_an_answer_cut_inside_a_character_keeps_its_tokens() -> None:
+    cut = TOKENIZER.encode("a dog 🙂", add_special_tokens=False)[:-1]
+    served = TOKENIZER.decode(cut)
+    assert served.endswith("\ufffd")
+    pair = make_pair(corrected_example(served, Span(2, 5, "cat"), token_ids=tuple(cut)), TOKENIZER, [END])
+    assert pair.rejected.token_ids == tuple(cut)
+
+
+@given(TEXTS, TEXTS)
+def test_any_correction_gives_its_two_texts_back(served: str, corrected: str) -> None:
+    spans = diff_spans(served, corrected)
+    if not spans:
+        return
+    pair = make_pair(corrected_example(served, *spans), TOKENIZER, [END])
+    assert TOKENIZER.decode(pair.chosen.token_ids, skip_special_tokens=True) == corrected
+    assert TOKENIZER.decode(pair.rejected.token_ids, skip_special_tokens=True) == served
+    assert any(pair.chosen.is_corrected) == any(span.replacement for span in spans)
+    assert any(pair.rejected.is_corrected) == any(span.end > span.start for span in spans)
+
+
+@given(st.lists(st.integers(7, 300), min_size=1, max_size=20))
+def test_every_sampled_sequence_has_ranges_that_follow_one_another(token_ids: list[int]) -> None:
+    text = TOKENIZER.decode(token_ids)
+    ranges = token_ranges(token_ids, text, TOKENIZER)
+    assert len(ranges) == len(token_ids)
+    assert {point for start, end in ranges for point in range(start, end)} == set(range(len(text)))
+    assert ranges == sorted(ranges)
+
+
+@given(st.text(st.sampled_from("abredlt é猫"), min_size=1, max_size=20).map(str.strip).filter(bool))
+def test_a_sentencepiece_tokenizer_is_read_as_well(served: str) -> None:
+    example = corrected_example(served, Span(len(served), len(served), " ball"), tokenizer=METASPACE)
+    pair = make_pair(example, METASPACE, [END])
+    assert METASPACE.decode(pair.chosen.token_ids, skip_special_tokens=True) == served + " ball"
+    assert corrected_text(pair.chosen, METASPACE).endswith("ball")
+
+
+def test_replacements_are_found_in_the_corrected_text() -> None:
+    spans = [Span(0, 1, "one"), Span(2, 5, ""), Span(6, 6, "x")]
+    corrected = apply_spans("a red ball", spans)
+    assert [corrected[start:end] for start, end in inserted_ranges(spans)] == ["one", "", "x"]
+
+
+def test_an_answer_without_a_correction_is_no_pair() -> None:
+    with pytest.raises(UnfitPair, match="changes nothing"):
+        make_pair(corrected_example("a dog"), TOKENIZER, [END])
+
+
+def test_an_emptied_answer_is_no_pair() -> None:
+    with pytest.raises(UnfitPair, match="leaves no words"):
+        make_pair(corrected_example("a dog", Span(0, 5, "")), TOKENIZER, [END])
+
+
+def test_tokens_that_spell_another_text_are_refused() -> None:
+    with pytest.raises(UnfitPair, match="spell"):
+        make_pair(corrected_example("a dog", Span(2, 5, "cat"), token_ids=(80, 81, END)), TOKENIZER, [END])
+
+
+def test_a_correction_that_writes_a_control_token_is_refused() -> None:
+    with pytest.raises(UnfitPair, match="special"):
+        make_pair(corrected_example("a dog", Span(2, 5, "</s>")), TOKENIZER, [END])

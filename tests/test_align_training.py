@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from corrections import accepted_answers, corrections
+from tiny_models import tiny_llava
+from torch.nn import functional as F
+from transformers import AutoModelForImageTextToText
+
+from align.adapter import attach_adapter, load_adapter
+from align.config import LoraSettings, ObjectiveConfig, TrainingConfig
+from align.dataset import PreparedPair, prepare_pairs
+from align.errors import NothingToLearn, TrainingFailed
+from align.objective import METRIC_NAMES
+from align.pairs import Answer
+from align.rendering import Renderer
+from align.spans import Span
+from align.training import TrainingResult, TrainingRun, learning_rate, train
+
+QUICK = TrainingConfig(
+    objective=ObjectiveConfig(beta=0.5),
+    lora=LoraSettings(rank=4),
+    learning_rate=5e-3,
+    num_epochs=2,
+    batch_size=4,
+    micro_batch_size=4,
+)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_llava(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def trained(base: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainingResult:
+    return train(base, corrections(base, 10), QUICK, tmp_path_factory.mktemp("run") / "adapter")
+
+
+def load(base: Path) -> Any:
+    return AutoModelForImageTextToText.from_pretrained(base, dtype=torch.float32).eval()
+
+
+def plain_score(model: Any, pair: PreparedPair, answer: Answer, objective: ObjectiveConfig) -> torch.Tensor:
+    """Eq. 5 the slow way: one sequence, no padding, logits everywhere."""
+    ids = torch.tensor([[*pair.prompt.input_ids, *answer.token_ids]])
+    logits = model(input_ids=ids, **pair.prompt.tensors).logits[0]
+    logps = F.log_softmax(logits, -1)
+    score, total = torch.zeros(()), 0.0
+    for place, (token, is_corrected) in enumerate(zip(answer.token_ids, answer.is_corrected, strict=True)):
+        weight = objective.gamma if is_corrected else 1.0
+        score = score + weight * logps[len(pair.prompt.input_ids) + place - 1, token]
+        total += weight
+    return score / total
+
+
+def plain_loss(policy: Any, base: Any, pairs: list[PreparedPair], objective: ObjectiveConfig) -> torch.Tensor:
+    losses = []
+    for pair in pairs:
+        rewards = []
+        for answer in (pair.pair.chosen, pair.pair.rejected):
+            with torch.no_grad():
+                reference = plain_score(base, pair, answer, objective)
+            rewards.append(objective.beta * (plain_score(policy, pair, answer, objective) - reference))
+        unweighted = objective.model_copy(update={"gamma": 1.0})
+        anchor = -plain_score(policy, pair, pair.pair.chosen, unweighted)
+        losses.append(-F.logsigmoid(rewards[0] - rewards[1]) + objective.anchor_weight * anchor)
+    return torch.stack(losses).mean()
+
+
+def prepared(base: Path, num: int) -> list[PreparedPair]:
+    return prepare_pairs(corrections(base, num), Renderer.from_pretrained(base), 4096)[0]
+
+
+def test_reference_scores_equal_those_of_a_separately_loaded_base(base: Path) -> None:
+    pairs = prepared(base, 6)
+    run = TrainingRun(attach_adapter(load(base), QUICK.lora), pairs, QUICK)
+    with torch.no_grad():
+        expected = torch.tensor(
+            [
+                [
+                    plain_score(load(base), p, answer, QUICK.objective)
+                    for answer in (p.pair.chosen, p.pair.rejected)
+                ]
+                for p in pairs
+            ]
+        )
+    torch.testing.assert_close(run.reference, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Several threads add in an order of their own, and differ in the last digits."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(num_threads)
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("micro_batch_size", [5, 2])
+def test_loss_and_gradients_equal_those_of_the_plain_form(base: Path, micro_batch_size: int) -> None:
+    pairs = prepared(base, 5)
+    model = attach_adapter(load(base), QUICK.lora)
+    torch.manual_seed(1)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, std=0.05)
+    run = TrainingRun(model, pairs, QUICK.model_copy(update={"micro_batch_size": micro_batch_size}))
+    metrics = run.gather_gradients(list(range(5)))
+    gradients = [parameter.grad.clone() for parameter in run.parameters if parameter.grad is not None]
+
+    for parameter in run.parameters:
+        parameter.grad = None
+    loss = plain_loss(model, load(base), pairs, QUICK.objective)
+    loss.backward()
+    assert metrics["loss"] == pytest.approx(loss.item(), rel=1e-5)
+    for parameter, gradient in zip(run.parameters, gradients, strict=True):
+        torch.testing.assert_close(gradient, parameter.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_training_raises_the_margins(trained: TrainingResult) -> None:
+    assert trained.num_pairs == 10
+    assert len(trained.history) == 2 * 3
+    assert set(METRIC_NAMES) <= trained.history[0].keys()
+    assert trained.history[0]["rewards/margins"] == pytest.approx(0, abs=1e-5)
+    assert trained.final["rewards/margins"] > 0.1
+    assert trained.final["rewards/accuracies"] > 0.7
+    assert trained.history[-1]["loss"] < trained.history[0]["loss"]
+
+
+def test_the_adapter_holds_what_was_trained(base: Path, trained: TrainingResult) -> None:
+    policy = load_adapter(load(base), Path(trained.adapter), "v1").eval()
+    pairs = prepared(base, 10)
+    with torch.no_grad():
+        loss = plain_loss(policy, load(base), pairs, QUICK.objective).item()
+    assert loss < trained.history[0]["loss"] - 0.1
+
+
+def test_the_same_seed_gives_the_same_adapter_and_another_seed_another(
+    base: Path, trained: TrainingResult, tmp_path: Path
+) -> None:
+    examples = corrections(base, 10)
+    torch.manual_seed(123)
+    again = train(base, examples, QUICK, tmp_path / "again")
+    other = train(base, examples, QUICK.model_copy(update={"seed": 1}), tmp_path / "other")
+    assert again.digest == trained.digest
+    assert other.digest != trained.digest
+
+
+def test_training_leaves_the_callers_generator_and_threads_alone(base: Path, tmp_path: Path) -> None:
+    state, num_threads = torch.get_rng_state(), torch.get_num_threads()
+    train(base, corrections(base, 2), QUICK.model_copy(update={"num_epochs": 1}), tmp_path / "adapter")
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.get_num_threads() == num_threads
+
+
+def test_every_step_is_reported_as_it_happens(base: Path, tmp_path: Path) -> None:
+    steps: list[dict[str, float]] = []
+    result = train(base, corrections(base, 5), QUICK, tmp_path / "adapter", steps.append)
+    assert tuple(steps) == result.history
+    assert [metrics["step"] for metrics in steps] == [1, 2, 3, 4]
+
+
+def test_examples_that_make_no_pair_are_named_with_the_reason(base: Path, tmp_path: Path) -> None:
+    good, bad = corrections(base, 2)
+    damaged = replace(bad, id="bad", images=dict.fromkeys(bad.images, b"no image"))
+    accepted = replace(accepted_answers(base, 1, start=5)[0], id="accepted")
+    result = train(base, [good, damaged, accepted], QUICK, tmp_path / "adapter")
+    assert result.num_pairs == 1
+    assert {skip.example_id: skip.reason.split()[-1] for skip in result.skipped}.keys() == {"bad", "accepted"}
+    assert any("changes nothing" in skip.reason for skip in result.skipped)
+
+
+def test_pairs_that_are_too_long_are_left_out(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(NothingToLearn, match="exceed the 12 that fit"):
+        train(base, corrections(base, 2), QUICK.model_copy(update={"max_length": 12}), tmp_path / "adapter")
+
+
+def test_pairs_longer_than_the_models_positions_are_left_out(base: Path, tmp_path: Path) -> None:
+    example = corrections(base, 1)[0]
+    words = "The sun is yellow. " * 200
+    ids = Renderer.from_pretrained(base).tokenizer.encode(words, add_special_tokens=False)
+    long = replace(
+        example,
+        served_text=words,
+        served_token_ids=tuple(ids),
+        corrected_text=words + "No dog.",
+        spans=(Span(len(words), len(words), "No dog."),),
+    )
+    with pytest.raises(NothingToLearn, match="exceed the 512 that fit"):
+        train(base, [long], QUICK, tmp_path / "adapter")
+
+
+def test_no_corrections_are_nothing_to_learn_from(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(NothingToLearn, match="no corrections"):
+        train(base, [], QUICK, tmp_path / "adapter")
+    assert not (tmp_path / "adapter").exists()
+
+
+def test_a_loss_that_is_no_number_ends_the_run_without_an_adapter(base: Path, tmp_path: Path) -> None:
+    wild = QUICK.model_copy(update={"learning_rate": 1e30, "warmup_ratio": 0.0})
+    with pytest.raises(TrainingFailed, match="lower learning_rate"):
+        train(base, corrections(base, 5), wild, tmp_path / "adapter")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_rate_rises_then_falls_and_never_reaches_zero() -> None:
+    config = TrainingConfig(learning_rate=1.0, warmup_ratio=0.2)
+    rates = [learning_rate(step, 20, config) for step in range(20)]
+    assert max(rates) == rates[4] == 1.0
+    assert rates[:5] == sorted(rates[:5])
+    assert rates[4:] == sorted(rates[4:], reverse=True)
+    assert min(rates) > 0
