@@ -1,0 +1,48 @@
+"""From token ids to text while they come: never half a character. Knows one tokenizer, no sequence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+UNFINISHED = "\N{REPLACEMENT CHARACTER}"
+WINDOW = 16
+CONTEXT = 4
+
+
+class Detokenizer:
+    """The texts of all calls, joined, are `tokenizer.decode(ids, skip_special_tokens=True)`.
+
+    Decodes a short window of ids, not the whole answer; a few ids stay in it as context, because tokenizers treat
+    the first token of a text differently (a leading space).
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._window: list[int] = []
+        self._num_emitted = 0  # characters of the window's text
+
+    def push(self, token_id: int) -> str:
+        """What is certain now; empty while a character is unfinished."""
+        self._window.append(token_id)
+        text = self._decode()
+        if text.endswith(UNFINISHED):
+            return ""
+        new = text[self._num_emitted :]
+        self._num_emitted = max(self._num_emitted, len(text))
+        if new and len(self._window) >= WINDOW:
+            self._window = self._window[-CONTEXT:]
+            self._num_emitted = len(self._decode())
+        return new
+
+    def flush(self) -> str:
+        """What was held back, when no more ids come."""
+        text = self._decode()
+        new = text[self._num_emitted :]
+        self._num_emitted = max(self._num_emitted, len(text))
+        return new
+
+    def _decode(self) -> str:
+        text: str = self._tokenizer.decode(
+            self._window, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return text

@@ -1,0 +1,257 @@
+"""The engine: a thread that steps all sequences together. schedule -> run -> postprocess."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import threading
+import uuid
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+
+from align.conversation import Conversation
+from align.errors import AlignError, InvalidAdapter
+from align.rendering import Renderer
+
+from ..errors import EngineFull, InvalidPrompt
+from .adapters import LowRank, read_adapter
+from .batch import Batch
+from .config import EngineConfig
+from .device import torch_device, torch_dtype
+from .protocol import BASE, Delta, EngineStats, Prompt, Sampling
+from .runner import Runner
+from .scheduler import schedule
+from .sequence import Sequence, TransformersPrompt
+from .slots import SlotTable
+
+logger = logging.getLogger(__name__)
+
+NUM_PROBE_TOKENS = 16
+
+
+class TransformersEngine:
+    """Implements `Engine` for any model of transformers whose language model uses the standard cache."""
+
+    def __init__(self, model: Any, renderer: Renderer, config: EngineConfig) -> None:
+        self._config = config
+        self._renderer = renderer
+        # its own: a tokenizer that is at work in two threads can refuse with "Already borrowed"
+        self._tokenizer = copy.deepcopy(renderer.tokenizer)
+        self._runner = Runner(model, config, _plain_ids(renderer.tokenizer))
+        self._num_rows = self._runner.capacity.num_sequences
+        self.max_model_len = self._runner.capacity.max_model_len
+        self._condition = threading.Condition()  # guards what stands up to the next blank line
+        self._slots = SlotTable(config.num_adapter_slots)
+        self._waiting: dict[str, Sequence] = {}
+        self._live: dict[str, Sequence] = {}
+        self._jobs: list[tuple[Callable[[], None], Future[None]]] = []
+        self._is_closing = False
+
+        self._batch = Batch(self._runner)  # only the engine's thread touches it
+        self._num_generated_tokens = 0
+        self._num_prompt_tokens = 0
+        self._thread = threading.Thread(target=self._loop, name="errata-engine", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def from_pretrained(
+        cls, path_or_id: str | Path, config: EngineConfig | None = None, revision: str | None = None
+    ) -> TransformersEngine:
+        """Raises `SettingsError` for a model or a length that cannot be served."""
+        config = config or EngineConfig()
+        renderer = Renderer.from_pretrained(path_or_id, revision)
+        auto_model = AutoModelForImageTextToText if renderer.has_vision else AutoModelForCausalLM
+        model = auto_model.from_pretrained(path_or_id, revision=revision, dtype=torch_dtype(config))
+        return cls(model.to(torch_device(config)), renderer, config)
+
+    def prepare(self, conversation: Conversation, images: Mapping[str, bytes]) -> Prompt:
+        try:
+            rendered = self._renderer.render(conversation, images)
+        except AlignError as error:
+            raise InvalidPrompt(str(error)) from error
+        if rendered.num_tokens >= self.max_model_len:
+            raise InvalidPrompt(
+                f"The prompt has {rendered.num_tokens} tokens and the model takes {self.max_model_len} with "
+                "its answer: shorten it."
+            )
+        return TransformersPrompt(rendered, conversation.image_ids)
+
+    def submit(
+        self, prompt: Prompt, sampling: Sampling, adapter: str, on_delta: Callable[[Delta], None]
+    ) -> str:
+        assert isinstance(prompt, TransformersPrompt), "a prompt must come from this engine's `prepare`"
+        if sampling.max_tokens < 1 or prompt.num_tokens + sampling.max_tokens > self.max_model_len:
+            raise InvalidPrompt(
+                f"A prompt of {prompt.num_tokens} tokens leaves room for 1 to "
+                f"{self.max_model_len - prompt.num_tokens} more, but max_tokens is {sampling.max_tokens}."
+            )
+        with self._condition:
+            if self._is_closing:
+                raise EngineFull("The engine is closing: ask again when it is back.")
+            if len(self._waiting) >= self._config.max_waiting:
+                raise EngineFull(f"{len(self._waiting)} requests are waiting already: ask again later.")
+            sequence = Sequence(
+                uuid.uuid4().hex,
+                prompt,
+                sampling,
+                adapter,
+                self._slots.pin(adapter),
+                on_delta,
+                self._tokenizer,
+                self._renderer.eos_token_ids,
+            )
+            self._waiting[sequence.sequence_id] = sequence
+            self._live[sequence.sequence_id] = sequence
+            self._condition.notify()
+        return sequence.sequence_id
+
+    def cancel(self, sequence_id: str) -> None:
+        with self._condition:
+            if sequence_id in self._live:
+                self._live[sequence_id].is_cancelled = True
+                self._condition.notify()
+
+    def load(self, version: str, folder: Path) -> None:
+        """A version that is loaded already is left as it is: versions never change."""
+        if version == BASE:
+            raise InvalidAdapter(f"{BASE!r} stands for no adapter: give the version another name.")
+        with self._condition:
+            if self._slots.keep(version):
+                return
+        adapter = read_adapter(folder, self._runner.shapes, self._config.max_rank)
+        self._do_between_steps(lambda: self._install(version, adapter))
+
+    def unload(self, version: str) -> None:
+        with self._condition:
+            self._slots.retire(version)
+
+    def stats(self) -> EngineStats:
+        with self._condition:
+            return EngineStats(
+                num_running=len(self._live) - len(self._waiting),
+                num_waiting=len(self._waiting),
+                num_slots=self._num_rows,
+                max_waiting=self._config.max_waiting,
+                num_generated_tokens=self._num_generated_tokens,
+                num_prompt_tokens=self._num_prompt_tokens,
+                adapters=self._slots.versions,
+            )
+
+    def close(self) -> None:
+        with self._condition:
+            self._is_closing = True
+            self._condition.notify()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def _loop(self) -> None:
+        torch.set_num_threads(self._config.num_threads)  # OpenMP counts for each thread that calls
+        while jobs := self._wait_for_work():
+            for job in jobs:
+                try:
+                    job()
+                except Exception:
+                    logger.exception("A step failed as a whole: its sequences end, the engine goes on.")
+                    self._fail_all("The engine failed; see the server's log.")
+        self._fail_all("The engine was closed.")
+
+    def _wait_for_work(self) -> list[Callable[[], None]]:
+        """What to do next, blocking until there is something; nothing when the engine closes."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._live or self._jobs or self._is_closing)
+            jobs, self._jobs = self._jobs, []
+            if self._is_closing:
+                for _, done in jobs:
+                    done.set_exception(EngineFull("The engine is closing: ask again when it is back."))
+                return []
+        return [*(_report(job, done) for job, done in jobs), self._step]
+
+    @torch.inference_mode()
+    def _step(self) -> None:
+        self._drop_cancelled()
+        with self._condition:
+            plan = schedule(
+                self._waiting.values(), self._batch.sequences, self._num_rows, self._config.max_prefill_tokens
+            )
+            for sequence in plan.prefill:
+                del self._waiting[sequence.sequence_id]
+        deltas = self._batch.step(plan)
+        self._num_prompt_tokens += sum(sequence.prompt.num_tokens for sequence in plan.prefill)
+        self._num_generated_tokens += sum(len(delta.token_ids) for _, delta in deltas)
+        self._emit(deltas)
+
+    def _drop_cancelled(self) -> None:
+        with self._condition:
+            cancelled = [sequence for sequence in self._live.values() if sequence.is_cancelled]
+        for sequence in cancelled:
+            self._batch.remove(sequence)
+        self._emit([(sequence, sequence.end("cancelled")) for sequence in cancelled])
+
+    def _emit(self, deltas: list[tuple[Sequence, Delta]]) -> None:
+        for sequence, delta in deltas:
+            if delta.finish_reason is not None:
+                self._forget(sequence)
+        for sequence, delta in deltas:
+            try:
+                sequence.on_delta(delta)
+            except Exception:
+                logger.exception("The receiver of sequence %s failed: it is cancelled.", sequence.sequence_id)
+                sequence.is_cancelled = True
+
+    def _forget(self, sequence: Sequence) -> None:
+        with self._condition:
+            del self._live[sequence.sequence_id]
+            self._waiting.pop(sequence.sequence_id, None)
+            self._slots.unpin(sequence.version)
+
+    def _fail_all(self, error: str) -> None:
+        self._batch.sequences.clear()
+        with self._condition:
+            sequences = list(self._live.values())
+        self._emit([(sequence, sequence.end("error", error)) for sequence in sequences])
+
+    def _install(self, version: str, adapter: Mapping[str, LowRank]) -> None:
+        """In the engine's thread, so that no forward sees a slot half written."""
+        with self._condition:
+            if self._slots.keep(version):
+                return
+            slot = self._slots.free_slot()
+        try:
+            self._runner.write_adapter(slot, adapter)
+        except InvalidAdapter as error:
+            raise InvalidAdapter(f"{version}: {error}") from error
+        with self._condition:
+            self._slots.add(version, slot)
+
+    def _do_between_steps(self, job: Callable[[], None]) -> None:
+        done: Future[None] = Future()
+        with self._condition:
+            if self._is_closing:
+                raise EngineFull("The engine is closing: ask again when it is back.")
+            self._jobs.append((job, done))
+            self._condition.notify()
+        done.result()
+
+
+def _report(job: Callable[[], None], done: Future[None]) -> Callable[[], None]:
+    def run() -> None:
+        try:
+            job()
+        except Exception as error:
+            done.set_exception(error)
+        else:
+            done.set_result(None)
+
+    return run
+
+
+def _plain_ids(tokenizer: Any) -> list[int]:
+    """Token ids that are ordinary text, spread over the vocabulary."""
+    special = set(tokenizer.added_tokens_decoder)
+    plain = [token_id for token_id in range(len(tokenizer)) if token_id not in special]
+    return plain[:: max(1, len(plain) // NUM_PROBE_TOKENS)][:NUM_PROBE_TOKENS]

@@ -1,0 +1,89 @@
+"""What the server asks of an engine, in plain values, so that another engine can take its place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from align.conversation import Conversation
+
+BASE = "base"
+"""The adapter version that stands for no adapter."""
+
+FinishReason = Literal["stop", "length", "cancelled", "error"]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to choose tokens. Temperature 0 is greedy. `stop` strings end the answer and are cut from its text."""
+
+    max_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Delta:
+    """What one step added to one sequence. The last one has a finish reason, and only it.
+
+    The texts of all deltas, joined, are the served text; the token ids, joined, are every id that was sampled
+    (an end-of-sequence id at the end included). `text` may be empty: half of a character is held back.
+    """
+
+    token_ids: tuple[int, ...]
+    text: str
+    finish_reason: FinishReason | None = None
+    error: str | None = None
+
+
+class Prompt(Protocol):
+    """Model inputs made from a conversation; opaque outside the engine."""
+
+    @property
+    def num_tokens(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class EngineStats:
+    num_running: int
+    num_waiting: int
+    num_slots: int
+    max_waiting: int
+    num_generated_tokens: int
+    num_prompt_tokens: int
+    adapters: tuple[str, ...]
+
+
+class Engine(Protocol):
+    max_model_len: int
+    """Prompt and answer together, in tokens."""
+
+    def prepare(self, conversation: Conversation, images: Mapping[str, bytes]) -> Prompt:
+        """Model inputs, made in the caller's thread. Raises `InvalidPrompt` (say why) where it cannot be."""
+
+    def submit(
+        self, prompt: Prompt, sampling: Sampling, adapter: str, on_delta: Callable[[Delta], None]
+    ) -> str:
+        """Queue a sequence, pinned to `adapter` until its last token; returns its id.
+
+        `on_delta` is called from the engine's thread and must not block. Raises `EngineFull` when the queue is full,
+        `InvalidPrompt` when prompt and `max_tokens` can never fit, `UnknownAdapter` when the version is not loaded.
+        """
+
+    def cancel(self, sequence_id: str) -> None:
+        """End a sequence at the next step (finish reason `cancelled`); nothing if it has ended."""
+
+    def load(self, version: str, folder: Path) -> None:
+        """Read a PEFT adapter into a free slot while others run. Raises `align.errors.InvalidAdapter`, `EngineFull`."""
+
+    def unload(self, version: str) -> None:
+        """Take no more sequences for it; its slot is free when the last one ends. Nothing if it is not loaded."""
+
+    def stats(self) -> EngineStats: ...
+
+    def close(self) -> None:
+        """End all sequences with an error and stop the thread."""

@@ -1,0 +1,146 @@
+"""Runs the model: reads one prompt, or takes one step for the whole batch. Decides nothing and samples nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import DynamicCache
+
+from align.errors import InvalidAdapter
+
+from ..errors import SettingsError
+from .adapters import LowRank
+from .cache import SlotCache
+from .capacity import capacity
+from .config import EngineConfig
+from .image_features import ImageFeatures
+from .sequence import Sequence
+from .slots import BASE_SLOT
+from .slotted_linear import Routing, install
+
+
+class Runner:
+    """Used from one thread at a time. Row b of the key/value memory belongs to the b-th running sequence."""
+
+    def __init__(self, model: Any, config: EngineConfig, probe_ids: list[int]) -> None:
+        """`probe_ids` is any short text: it shows the shape of the cache and whether an adapter does something."""
+        self._model = model.eval().requires_grad_(False)
+        self._device = model.device
+        self._dtype = model.dtype
+        self._inner = getattr(model, "model", model)
+        self._routing = Routing(config.num_adapter_slots, config.max_rank)
+        self._layers = install(model, model.get_decoder(), self._routing) if config.num_adapter_slots else {}
+        self._image_features = ImageFeatures(model, config.image_cache_bytes)
+        self._probe_ids = torch.tensor([probe_ids], device=self._device)
+        with torch.inference_mode():
+            probed = self._probe_cache()
+            limit = _length_limit(model.config.get_text_config())
+            self.capacity = capacity(config, limit, _token_bytes(probed))
+            self._cache = SlotCache(probed, self.capacity.num_sequences, self.capacity.max_model_len)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, int]]:
+        """(out, in) of the layers that can be adapted, by name."""
+        return {name: (layer.out_features, layer.in_features) for name, layer in self._layers.items()}
+
+    def prefill(self, sequence: Sequence, row: int) -> Tensor:
+        """Read the prompt into a row of the cache; logits (1, V) of the first answer token."""
+        rendered = sequence.prompt.rendered
+        tensors = {
+            name: tensor.to(self._device, self._dtype if tensor.is_floating_point() else None)
+            for name, tensor in rendered.tensors.items()
+        }
+        input_ids = torch.tensor([rendered.input_ids], device=self._device)
+        if hasattr(self._inner, "rope_deltas"):  # Qwen-VL keeps that of the last prompt
+            self._inner.rope_deltas = None
+        self._routing.set([sequence.slot], self._device)
+        prompt_cache = DynamicCache()
+        logits: Tensor = self._model(
+            input_ids=input_ids,
+            attention_mask=torch.ones_like(input_ids),
+            past_key_values=prompt_cache,
+            use_cache=True,
+            logits_to_keep=1,
+            **self._image_features.replace_pixels(sequence.prompt.image_ids, tensors),
+        ).logits[:, -1]
+        deltas = getattr(self._inner, "rope_deltas", None)
+        sequence.position_offset = 0 if deltas is None else int(deltas.flatten()[0])
+        self._cache.write(row, prompt_cache)
+        return logits
+
+    def decode(self, sequences: tuple[Sequence, ...], first_row: int = 0) -> Tensor:
+        """Logits (B, V) of the next token of the sequences in rows `first_row`, `first_row` + 1, ..."""
+        lengths = [sequence.num_cached for sequence in sequences]
+        numbers = torch.tensor(
+            [
+                [sequence.last_token_id for sequence in sequences],
+                lengths,
+                [sequence.num_cached + sequence.position_offset for sequence in sequences],
+            ],
+            device=self._device,
+        ).unsqueeze(2)  # (3, B, 1)
+        self._routing.set([sequence.slot for sequence in sequences], self._device)
+        logits: Tensor = self._model(
+            input_ids=numbers[0],
+            attention_mask=self._cache.select(lengths, numbers[1], first_row),
+            position_ids=numbers[2],
+            past_key_values=self._cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
+        return logits
+
+    def move(self, source: int, target: int, length: int) -> None:
+        """Copy a row's first `length` positions onto another."""
+        self._cache.move(source, target, length)
+
+    @torch.inference_mode()
+    def write_adapter(self, slot: int, adapter: Mapping[str, LowRank]) -> None:
+        """Copy an adapter into a slot that no sequence uses, and see that it works. Raises `InvalidAdapter`."""
+        for name, layer in self._layers.items():
+            if name in adapter:
+                layer.write(slot, adapter[name].a, adapter[name].b)
+            else:
+                layer.clear(slot)
+        self._routing.put(slot, max(low_rank.a.shape[0] for low_rank in adapter.values()))
+        change = (self._probe(slot) - self._probe(BASE_SLOT)).abs().max()
+        is_empty = not any(low_rank.b.any() for low_rank in adapter.values())
+        if not torch.isfinite(change):
+            raise InvalidAdapter("The model's output is no longer finite with it: its weights are too large.")
+        if (change == 0) != is_empty:
+            raise InvalidAdapter(
+                "The model's output does not change with it, though its weights are not zero."
+            )
+
+    def _probe(self, slot: int) -> Tensor:
+        self._routing.set([slot], self._device)
+        logits: Tensor = self._model(input_ids=self._probe_ids, use_cache=False).logits
+        return logits.float()
+
+    def _probe_cache(self) -> DynamicCache:
+        cache = DynamicCache()
+        try:
+            self._model(input_ids=self._probe_ids, past_key_values=cache, use_cache=True)
+            assert {layer.keys.ndim for layer in cache.layers} == {4}
+        except (AssertionError, AttributeError, TypeError, ValueError) as error:
+            name = type(self._model).__name__
+            raise SettingsError(f"{name} does not use the standard cache; choose another model.") from error
+        return cache
+
+
+def _length_limit(text_config: Any) -> int | None:
+    """Tokens that the model takes; where it looks through a sliding window, those of one window."""
+    limits = [getattr(text_config, "max_position_embeddings", None)]
+    layer_types = getattr(text_config, "layer_types", None)
+    if layer_types is None or "sliding_attention" in layer_types:
+        limits.append(getattr(text_config, "sliding_window", None))  # within one window it is full attention
+    return min((limit for limit in limits if limit), default=None)
+
+
+def _token_bytes(cache: DynamicCache) -> int:
+    """Keys and values of one token, over all layers."""
+    tensors = [tensor for layer in cache.layers for tensor in (layer.keys, layer.values)]
+    return sum(tensor.nbytes // tensor.shape[2] for tensor in tensors)

@@ -1,0 +1,87 @@
+"""One request's answer as it grows: its tokens, its text and why it ended. Knows no tensors beyond its prompt."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+from align.rendering import Rendered
+
+from .detokenizer import Detokenizer
+from .protocol import Delta, FinishReason, Sampling
+from .stopping import StopStrings
+
+
+@dataclass(frozen=True)
+class TransformersPrompt:
+    """Implements `Prompt`."""
+
+    rendered: Rendered
+    image_ids: tuple[str, ...]
+    """SHA-256 of each image, in the order of the placeholders."""
+
+    @property
+    def num_tokens(self) -> int:
+        return self.rendered.num_tokens
+
+
+class Sequence:
+    """`num_cached` counts the positions that key/value memory holds: all but the last sampled token."""
+
+    def __init__(
+        self,
+        sequence_id: str,
+        prompt: TransformersPrompt,
+        sampling: Sampling,
+        version: str,
+        slot: int,
+        on_delta: Callable[[Delta], None],
+        tokenizer: Any,
+        eos_token_ids: Collection[int],
+    ) -> None:
+        self.sequence_id = sequence_id
+        self.prompt = prompt
+        self.sampling = sampling
+        self.version = version
+        self.slot = slot
+        self.on_delta = on_delta
+        self.position_offset = 0
+        """What a model that counts images otherwise than by tokens adds to the position of a sampled token."""
+        self.is_cancelled = False
+        self.num_sampled = 0
+        self.last_token_id = -1
+        self._eos_token_ids = eos_token_ids
+        self._detokenizer = Detokenizer(tokenizer)
+        self._stop = StopStrings(sampling.stop)
+        self._random = random.Random(sampling.seed)
+
+    @property
+    def num_cached(self) -> int:
+        return self.prompt.num_tokens + self.num_sampled - 1
+
+    def draw(self) -> float:
+        """The next number in [0, 1) of this sequence's own generator, whatever else is in the batch."""
+        return self._random.random()
+
+    def append(self, token_id: int) -> Delta:
+        """Take a sampled token: what it adds to the text, and whether the answer ends with it."""
+        self.num_sampled += 1
+        self.last_token_id = token_id
+        if token_id in self._eos_token_ids:
+            return Delta((token_id,), self._flush(), "stop")
+        text = self._stop.push(self._detokenizer.push(token_id))
+        if self._stop.is_met:
+            return Delta((token_id,), text, "stop")
+        if self.num_sampled >= self.sampling.max_tokens:
+            text += self._flush()
+            return Delta((token_id,), text, "stop" if self._stop.is_met else "length")
+        return Delta((token_id,), text)
+
+    def end(self, reason: FinishReason, error: str | None = None) -> Delta:
+        """The last delta of an answer that is broken off; text that was held back comes with it."""
+        return Delta((), self._flush(), reason, error)
+
+    def _flush(self) -> str:
+        return self._stop.push(self._detokenizer.flush()) + self._stop.flush()

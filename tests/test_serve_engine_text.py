@@ -1,0 +1,102 @@
+"""Detokenizer and stop strings: text that comes in pieces equals text that comes at once."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import pytest
+import tiny_models
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serve.engine.detokenizer import Detokenizer
+from serve.engine.stopping import StopStrings
+
+TEXTS = [
+    "plain words, nothing else",
+    "emoji 🙂👩‍👩‍👧‍👦🏳️‍🌈 between words",
+    "图片里有一只猫。はい、そうです。",
+    "é and e\u0301 and ß",
+    " leading and  double spaces \n\n",
+    "",
+]
+
+
+@cache
+def tokenizer() -> Any:
+    return tiny_models.tiny_tokenizer()
+
+
+def pieces(ids: list[int]) -> list[str]:
+    detokenizer = Detokenizer(tokenizer())
+    return [*(detokenizer.push(token_id) for token_id in ids), detokenizer.flush()]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_joined_pieces_are_the_text_and_no_piece_holds_half_a_character(text: str) -> None:
+    emitted = pieces(tokenizer().encode(text * 4, add_special_tokens=False))
+    assert "".join(emitted) == text * 4
+    assert not any("\ufffd" in piece for piece in emitted)
+
+
+@given(st.lists(st.integers(0, 359), max_size=80))
+def test_any_ids_decode_in_pieces_as_they_do_at_once(ids: list[int]) -> None:
+    ids = [token_id for token_id in ids if token_id < len(tokenizer())]
+    assert "".join(pieces(ids)) == tokenizer().decode(ids, skip_special_tokens=True)
+
+
+def test_an_answer_that_breaks_off_within_a_character_ends_as_decode_ends() -> None:
+    ids = tokenizer().encode("a🙂", add_special_tokens=False)[:-1]
+    emitted = pieces(ids)
+    assert "".join(emitted) == tokenizer().decode(ids)
+    assert "".join(emitted[:-1]) == "a"
+
+
+def test_special_tokens_have_no_text() -> None:
+    assert pieces([2, 3, 4]) == ["", "", "", ""]
+
+
+def through(stop: tuple[str, ...], parts: list[str]) -> tuple[str, bool]:
+    strings = StopStrings(stop)
+    text = "".join(strings.push(part) for part in parts)
+    return text + strings.flush(), strings.is_met
+
+
+@pytest.mark.parametrize("stop", ["END", "\n\n", "。", "aab"])
+def test_a_stop_string_is_cut_wherever_the_text_is_split(stop: str) -> None:
+    text = "aaEN aaa" + stop + " more" + stop
+    expected = text[: text.index(stop)]
+    for first in range(len(text)):
+        for second in range(first, len(text)):
+            parts = [text[:first], text[first:second], text[second:]]
+            assert through((stop,), parts) == (expected, True)
+
+
+def test_nothing_of_a_stop_string_is_emitted_while_it_may_still_come() -> None:
+    strings = StopStrings(("STOP",))
+    assert [strings.push(part) for part in ("go S", "TO", "x STO", "P no")] == ["go ", "", "STOx ", ""]
+    assert strings.is_met
+    assert strings.push("after") == ""
+
+
+def test_text_that_only_began_like_a_stop_string_comes_at_the_end() -> None:
+    assert through(("STOP",), ["so S", "TO"]) == ("so STO", False)
+
+
+def test_the_stop_string_that_is_complete_first_wins() -> None:
+    assert through(("bcd", "c"), ["abcd"]) == ("ab", True)
+    assert through(("abc", "bc"), ["xabc"]) == ("x", True)
+
+
+def test_empty_stop_strings_stop_nothing() -> None:
+    assert through(("",), ["ab", "c"]) == ("abc", False)
+
+
+@given(
+    st.lists(st.text("ab", max_size=4), max_size=8),
+    st.lists(st.text("ab", min_size=1, max_size=3), max_size=3),
+)
+def test_the_pieces_never_matter(parts: list[str], stop: list[str]) -> None:
+    one_by_one = list("".join(parts))
+    assert through(tuple(stop), parts) == through(tuple(stop), one_by_one)
