@@ -1,0 +1,5 @@
+"""`python -m serve` is the `errata` command."""
+
+from .cli import main
+
+main()

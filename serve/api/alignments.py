@@ -1,0 +1,49 @@
+"""/v1/alignments: ask for a run, and see how runs went."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Depends
+from starlette.concurrency import run_in_threadpool
+
+from align.state import Run
+from serve.replica import Replica
+
+from .auth import may_administer, may_chat
+from .schema import AlignmentAnswer, AlignmentList, Body
+
+
+def alignments_router(replica: Replica) -> APIRouter:
+    router, runs = APIRouter(prefix="/v1/alignments"), replica.store.runs
+
+    @router.post("", status_code=202, dependencies=[Depends(may_administer)])
+    async def start(body: Body | None = None) -> AlignmentAnswer:
+        """Ask for a run, or get the one that is already waiting."""
+        return _answer(await run_in_threadpool(runs.request, "request"))
+
+    @router.get("", dependencies=[Depends(may_chat)])
+    async def every() -> AlignmentList:
+        """The last 100 runs, newest first."""
+        return AlignmentList(data=[_answer(run) for run in await run_in_threadpool(runs.recent)])
+
+    @router.get("/{run_id}", dependencies=[Depends(may_chat)])
+    async def one(run_id: str) -> AlignmentAnswer:
+        """How one run stands, or how it ended and why."""
+        return _answer(await run_in_threadpool(runs.get, run_id))
+
+    return router
+
+
+def _answer(run: Run) -> AlignmentAnswer:
+    manifest = run.manifest or {}
+    return AlignmentAnswer(
+        id=run.id,
+        status=run.status,
+        trigger=run.trigger,
+        created=int(run.created),
+        ended=None if run.ended is None else int(run.ended),
+        num_corrections=len(manifest.get("train", [])) + len(manifest.get("held_out", [])),
+        progress=run.progress,
+        reason=run.reason,
+        adapter=run.adapter,
+        report=run.report,
+    )

@@ -1,0 +1,46 @@
+"""The HTTP application of one replica."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from serve.replica import Replica
+
+from .adapters import adapters_router, models_router
+from .alignments import alignments_router
+from .auth import Door, Gatekeeper
+from .body_limit import BodyLimit
+from .chat import chat_router
+from .errors import install_error_handlers
+from .feedback import feedback_router
+from .health import health_router
+from .measure import Measure
+from .schema import ErrorAnswer
+
+
+def build_app(replica: Replica) -> FastAPI:
+    settings = replica.settings
+    app = FastAPI(
+        title="Errata",
+        version=version("errata-server"),
+        responses={
+            "4XX": {"model": ErrorAnswer, "description": "Refused; the message says why and what to do"},
+            "5XX": {"model": ErrorAnswer, "description": "Failed; the server's log says more"},
+        },
+    )
+    install_error_handlers(app)
+    for router in (
+        chat_router(replica),
+        feedback_router(replica),
+        models_router(replica),
+        adapters_router(replica),
+        alignments_router(replica),
+        health_router(replica),
+    ):
+        app.include_router(router)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(Door, gatekeeper=Gatekeeper(replica.store, is_loopback=settings.is_loopback))
+    app.add_middleware(Measure, metrics=replica.metrics)  # added last: outermost
+    return app

@@ -1,0 +1,127 @@
+"""Who asks, and may they. Without any key in the store, a server on loopback is open; no other one ever is.
+
+The key is checked at the door, before a body is read; each route says which scope it needs.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPBearer
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import URL, Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from align.state import Key, Store
+from serve.errors import Forbidden, ServeError, Unauthenticated
+from serve.settings import is_loopback
+
+from .errors import response_to
+
+ANONYMOUS = Key(id="anonymous", created=0.0, name="loopback", sha256="", scopes=["admin"])
+GUARDED = ("/v1", "/feedback")
+
+
+class Gatekeeper:
+    """Finds a request's key. What the store answers is remembered for a moment: chat must not wait for it."""
+
+    def __init__(self, store: Store, *, is_loopback: bool, remember_s: float = 1.0) -> None:
+        self._store = store
+        self._is_loopback = is_loopback
+        self._remember_s = remember_s
+        self._has_keys: tuple[float, bool] | None = None
+        self._found: dict[str, tuple[float, Key]] = {}
+
+    async def identify(self, headers: Headers) -> Key:
+        """Raises `Unauthenticated`."""
+        if self._is_loopback and not await self._keys_exist():
+            _check_local(headers)
+            return ANONYMOUS
+        kind, _, secret = headers.get("authorization", "").partition(" ")
+        if kind.lower() != "bearer" or not secret.strip():
+            raise Unauthenticated(
+                "send a key: `Authorization: Bearer sk-errata-...`; `errata keys create` makes one"
+            )
+        key = await self._find(secret.strip())
+        if key is None:
+            raise Unauthenticated("this key is not known, or it was revoked")
+        return key
+
+    async def _keys_exist(self) -> bool:
+        if self._has_keys is None or time.monotonic() - self._has_keys[0] > self._remember_s:
+            self._has_keys = (time.monotonic(), await run_in_threadpool(self._store.keys.exist))
+        return self._has_keys[1]
+
+    async def _find(self, secret: str) -> Key | None:
+        now = time.monotonic()
+        if secret in self._found and now - self._found[secret][0] < self._remember_s:
+            return self._found[secret][1]
+        key = await run_in_threadpool(self._store.keys.find, secret)
+        if key is None:
+            self._found.pop(secret, None)
+        else:
+            self._found[secret] = (now, key)
+        return key
+
+
+class Door:
+    """ASGI middleware: a request to a guarded path goes on with its key in `request.state.key`, or not at all."""
+
+    def __init__(self, app: ASGIApp, gatekeeper: Gatekeeper) -> None:
+        self._app = app
+        self._gatekeeper = gatekeeper
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith(GUARDED):
+            try:
+                key = await self._gatekeeper.identify(Headers(scope=scope))
+            except ServeError as error:
+                return await response_to(error)(scope, receive, send)
+            scope.setdefault("state", {})["key"] = key
+        return await self._app(scope, receive, send)
+
+
+def _may(request: Request, scope: str) -> Key:
+    key: Key | None = getattr(request.state, "key", None)
+    if key is None:
+        raise Unauthenticated("send a key: `Authorization: Bearer sk-errata-...`")
+    if not key.allows(scope):
+        raise Forbidden(f"this key has the scopes {', '.join(key.scopes)}; this needs {scope}")
+    return key
+
+
+_bearer = HTTPBearer(
+    auto_error=False, description="A key of `errata keys create`; none where no key was made."
+)
+
+
+def may_chat(request: Request, _: Annotated[object, Depends(_bearer)]) -> Key:
+    return _may(request, "chat")
+
+
+def may_correct(request: Request, _: Annotated[object, Depends(_bearer)]) -> Key:
+    return _may(request, "feedback")
+
+
+def may_administer(request: Request, _: Annotated[object, Depends(_bearer)]) -> Key:
+    return _may(request, "admin")
+
+
+def _check_local(headers: Headers) -> None:
+    """An open server answers this machine's programs, not a web page that its browser happens to show.
+
+    A page of another site can send requests to 127.0.0.1 (its `Origin` tells), or have its own name point there
+    (`Host` tells).
+    """
+    for name in ("host", "origin"):
+        value = headers.get(name)
+        if value is None:
+            continue
+        host = URL(value if name == "origin" else f"//{value}").hostname
+        if host is None or not is_loopback(host):
+            raise Unauthenticated(
+                f"without keys this server answers its own machine only, and the request's {name} is {value!r}; "
+                "`errata keys create` makes a key"
+            )

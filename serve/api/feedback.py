@@ -1,0 +1,121 @@
+"""POST /feedback: what was wrong with an answer. A 2xx means that it is on disk."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from hashlib import sha256
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header
+from starlette.concurrency import run_in_threadpool
+
+from align.errors import InvalidSpans
+from align.spans import Span, apply_spans, diff_spans, edit_ratio, ordered
+from align.state import Correction, Key, Response
+from align.state.corrections import spans_to_json
+from serve.errors import Erased, Forbidden, Unprocessable
+from serve.replica import Replica
+from serve.settings import CorrectionLimits
+
+from .auth import may_correct
+from .schema import CorrectionAnswer, CorrectionRequest
+
+
+def corrected(served: str, body: CorrectionRequest) -> tuple[str, list[Span]]:
+    """Text and spans, the one made from the other. Raises `InvalidSpans` where both are given and disagree."""
+    if body.spans is None:
+        text = body.corrected_text or ""
+        return text, diff_spans(served, text)
+    spans = ordered(served, [Span(s.start, s.end, s.replacement, s.kind) for s in body.spans])
+    text = apply_spans(served, spans)
+    if body.corrected_text is not None and body.corrected_text != text:
+        raise InvalidSpans(
+            "corrected_text is not what the spans make of the served text; send one of the two"
+        )
+    return text, spans
+
+
+def check_limits(served: str, text: str, spans: list[Span], limits: CorrectionLimits) -> None:
+    """Raises `Unprocessable` on a correction that is no correction of this text."""
+    if spans and not text.strip():
+        raise Unprocessable("the corrected text is empty; say what the answer should have been")
+    allowed = max(limits.max_edit_ratio, limits.small_edit / max(len(served), 1))
+    if edit_ratio(served, spans) > allowed:
+        raise Unprocessable("this changes most of the answer; correct the wrong words and leave the others")
+
+
+def check_length(text: str, limits: CorrectionLimits) -> None:
+    """Before two texts are compared, which takes long for long ones. Raises `Unprocessable`."""
+    if len(text) > limits.max_code_points:
+        raise Unprocessable(f"the corrected text is longer than {limits.max_code_points} code points")
+
+
+def feedback_router(replica: Replica) -> APIRouter:
+    router = APIRouter()
+
+    def response_for(response_id: str, key: Key) -> Response:
+        response = replica.store.responses.get(response_id)
+        if response.key_id != key.id and not key.allows("admin"):
+            raise Forbidden("this response was given to another key")
+        if response.is_erased:
+            raise Erased(f"response {response_id!r} was deleted; it can no longer be corrected")
+        return response
+
+    def store(body: CorrectionRequest, key: Key, idempotency_key: str | None) -> CorrectionAnswer:
+        limits = replica.settings.corrections
+        response = response_for(body.response_id, key)
+        check_length(body.corrected_text or "", limits)
+        text, spans = corrected(response.text, body)
+        check_length(text, limits)
+        check_limits(response.text, text, spans, limits)
+        correction = Correction(
+            id=f"corr-{uuid.uuid4().hex}",
+            created=time.time(),
+            status="accepted" if spans else "nothing_wrong",
+            response_id=response.id,
+            corrected_text=text,
+            spans=spans_to_json(spans),
+            author=body.author,
+            key_id=key.id,
+            idempotency_key=idempotency_key,
+            body_sha256=sha256(body.model_dump_json().encode()).hexdigest(),
+        )
+        return _answer(replica.store.corrections.add(correction), response)
+
+    @router.post("/v1/feedback", status_code=201)
+    @router.post("/feedback", status_code=201)
+    async def correct(
+        body: CorrectionRequest,
+        key: Annotated[Key, Depends(may_correct)],
+        idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
+    ) -> CorrectionAnswer:
+        """Say what was wrong with an answer. The same `Idempotency-Key` with the same body stores it once."""
+        return await run_in_threadpool(store, body, key, idempotency_key)
+
+    @router.get("/v1/feedback/{correction_id}")
+    @router.get("/feedback/{correction_id}")
+    async def show(correction_id: str, key: Annotated[Key, Depends(may_correct)]) -> CorrectionAnswer:
+        """A correction as it is stored, with the text that was served."""
+
+        def read() -> CorrectionAnswer:
+            correction = replica.store.corrections.get(correction_id)
+            return _answer(correction, response_for(correction.response_id, key))
+
+        return await run_in_threadpool(read)
+
+    return router
+
+
+def _answer(correction: Correction, response: Response) -> CorrectionAnswer:
+    return CorrectionAnswer(
+        id=correction.id,
+        response_id=response.id,
+        created=int(correction.created),
+        status=correction.status,
+        served_text=response.text,
+        corrected_text=correction.corrected_text,
+        spans=correction.spans,
+        adapter=response.adapter,
+        author=correction.author,
+    )

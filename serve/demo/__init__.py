@@ -1,0 +1,1 @@
+"""`errata demo`: the whole loop on the embedded model, through HTTP and the SDK alone, as an application would."""

@@ -1,0 +1,95 @@
+"""The deployments on Ray Serve: model servers that answer, an aligner that learns.
+
+The only file that imports ray.serve.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from fastapi import FastAPI
+from ray import serve as ray_serve
+from ray.serve.config import HTTPOptions
+
+from .aligner import Aligner
+from .api.app import build_app
+from .errors import SettingsError
+from .replica import Replica, transformers_engine
+from .settings import Settings
+
+
+class ModelServer:
+    """HTTP ingress and engine in one process: a hop between the two would halve the tokens per second."""
+
+    def __init__(self, settings_json: str) -> None:
+        self._replica = Replica(Settings.model_validate_json(settings_json), transformers_engine)
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        return build_app(self._replica)
+
+    def check_health(self) -> None:
+        """Raises where only a new process can help; Serve then starts one."""
+        self._replica.check_health()
+
+    async def __del__(self) -> None:
+        self._replica.close()
+
+
+class AlignerServer:
+    """Keeps the aligner alive: Serve starts another one when its thread has died."""
+
+    def __init__(self, settings_json: str) -> None:
+        self._aligner = Aligner(Settings.model_validate_json(settings_json))
+        self._aligner.start()
+
+    def check_health(self) -> None:
+        if not self._aligner.is_alive:
+            raise RuntimeError("the aligner's thread has ended")
+
+
+def deploy(settings: Settings) -> None:
+    """Start Serve and both deployments on the connected cluster; returns when they run."""
+    settings_json = settings.model_dump_json()
+    capacity = settings.engine.max_num_sequences + settings.engine.max_waiting
+    model_server: Any = ray_serve.deployment(
+        ray_serve.ingress()(ModelServer),
+        name="ModelServer",
+        num_replicas=settings.num_replicas,
+        max_ongoing_requests=2 * capacity + 64,  # the engine's own queue says 429 before Serve's limit is met
+        max_queued_requests=capacity,
+        graceful_shutdown_timeout_s=settings.request_deadline_s,
+        health_check_period_s=5.0,
+        max_constructor_retry_count=2,  # what fails at the start twice is said, not tried for minutes
+        ray_actor_options={"num_cpus": 1},
+    )
+    aligner: Any = ray_serve.deployment(
+        AlignerServer,
+        name="Aligner",
+        num_replicas=1,
+        graceful_shutdown_timeout_s=5.0,
+        ray_actor_options={"num_cpus": 0},
+    )
+    ray_serve.start(http_options=HTTPOptions(host=settings.host, port=settings.port))
+    try:
+        ray_serve.run(model_server.bind(settings_json), name="errata", route_prefix="/")
+        ray_serve.run(aligner.bind(settings_json), name="aligner", route_prefix=None)
+    except RuntimeError as error:
+        raise SettingsError(f"the server did not start: {_cause()}") from error
+
+
+def _cause() -> str:
+    """The last line of what a replica said when it failed, which is the exception itself."""
+    messages: list[str] = [
+        deployment.message
+        for application in ray_serve.status().applications.values()
+        for deployment in application.deployments.values()
+        if deployment.message
+    ]
+    lines = [line for message in messages for line in message.strip().splitlines() if line.strip()]
+    errors = [line.strip() for line in lines if re.match(r"\s*[\w.]*(Error|Exception|Invalid\w*)\b.*:", line)]
+    return (errors or lines or ["Ray Serve gives no reason"])[-1]
+
+
+def shut_down() -> None:
+    ray_serve.shutdown()

@@ -1,0 +1,150 @@
+"""`errata up`: everything on one machine, from settings to a server that answers, and down again."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import signal
+import socket
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from align.state import Blobs, Store
+
+from .errors import SettingsError
+from .settings import Settings
+
+
+def check(settings: Settings) -> None:
+    """What would otherwise fail late and unclearly. Raises `SettingsError`, or `StateError` from the store."""
+    try:
+        settings.state.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"cannot use {settings.state} for the state: {error.strerror}") from error
+    store = Store(settings.database_url)
+    has_keys = bool(store.keys.active())
+    store.close()
+    Blobs(settings.blobs_url, cache=settings.state / "cache")
+    if not settings.is_loopback and not has_keys:
+        raise SettingsError(
+            f"{settings.host} can be reached from other machines and there is no key: make one with "
+            f"`errata keys create --state {settings.state}`, or serve on 127.0.0.1"
+        )
+    _check_port(settings.host, settings.port)
+    _check_model(settings)
+
+
+def _check_port(host: str, port: int) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise SettingsError(
+                f"cannot listen on {host}:{port}: {error.strerror}; choose another --port"
+            ) from error
+
+
+def _check_model(settings: Settings) -> None:
+    from transformers import AutoConfig
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+
+    try:
+        config = AutoConfig.from_pretrained(settings.model)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise SettingsError(f"cannot read the model {settings.model!r}: {reason}") from error
+    if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        raise SettingsError(
+            f"{settings.model!r} is a {config.model_type}, not a vision-language model that transformers loads "
+            "with AutoModelForImageTextToText"
+        )
+
+
+@contextmanager
+def alone(state: Path) -> Iterator[None]:
+    """One server for one state folder: a second one's aligner would end the runs of the first one's.
+
+    Raises `SettingsError`. The lock ends with the process, however that ends.
+    """
+    with (state / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise SettingsError(f"another server uses {state}; stop it, or choose another --state") from error
+        yield
+
+
+@contextmanager
+def running(settings: Settings) -> Iterator[None]:
+    """The server, up for the length of the block. Raises what `check` raises, before anything is started."""
+    check(settings)
+    # Set before Ray starts, so that its processes inherit them: OpenMP threads that spin while they wait starve the
+    # other processes of a small machine, and no one asked to be counted.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # By default Ray runs all its workers at low priority; here only training is to yield, and it says so itself.
+    os.environ.setdefault("RAY_worker_niceness", "0")
+    os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
+    import ray
+
+    from . import deployments
+
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+
+    # A folder of its own as every worker's cwd: a serve.py beside the user would shadow this package.
+    with (
+        alone(settings.state),
+        tempfile.TemporaryDirectory(prefix="errata-cwd-") as empty,
+        # Ray puts sockets there, and a socket's path may have about 100 characters: no long TMPDIR.
+        tempfile.TemporaryDirectory(prefix="er-", dir="/tmp", ignore_cleanup_errors=True) as temp,
+    ):
+        ray.init(
+            address="local",
+            num_cpus=max(os.cpu_count() or 1, settings.num_replicas + 4),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="ERROR",
+            namespace="errata",
+            object_store_memory=256 * 2**20,
+            runtime_env={"working_dir": empty},
+            _temp_dir=temp,
+        )
+        try:
+            end_by_exception_on_sigterm()
+            deployments.deploy(settings)
+            yield
+        finally:
+            deployments.shut_down()
+            ray.shutdown()
+
+
+def wait_for_signal() -> None:
+    """Until SIGINT or SIGTERM."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    stop.wait()
+
+
+def end_by_exception_on_sigterm() -> None:
+    """SIGTERM unwinds like Ctrl+C, so that no process that was started stays behind.
+
+    To be called after `ray.init` where there is one: its own handler would end this process at once.
+    """
+
+    def end(*_: object) -> None:
+        raise SystemExit(128 + signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, end)
+
+
+def absolute(settings: Settings) -> Settings:
+    """The same settings for processes with another working folder."""
+    is_folder = Path(settings.model).exists()
+    model = str(Path(settings.model).resolve()) if is_folder else settings.model
+    return settings.model_copy(update={"state": settings.state.resolve(), "model": model})

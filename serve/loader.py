@@ -1,0 +1,71 @@
+"""Loads adapters into one engine in a thread of its own, so that a slow load silences no heartbeat.
+
+Knows nothing of rollouts: it is told which versions are wanted, one batch at a time.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import structlog
+
+from align.errors import InvalidAdapter
+from align.state import Adapter, Store
+
+from .engine.protocol import Engine
+from .errors import EngineFull
+
+log = structlog.get_logger()
+
+
+class Loader:
+    def __init__(self, engine: Engine, store: Store, fetch: Callable[[Adapter], Path]) -> None:
+        """`fetch` gives a local folder with the adapter's files."""
+        self._engine = engine
+        self._store = store
+        self._fetch = fetch
+        self._thread: threading.Thread | None = None
+        self._failures: dict[str, tuple[float, str]] = {}
+
+    @property
+    def is_busy(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def wait(self, timeout_s: float) -> None:
+        """Until it has nothing to do, or so long."""
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+
+    def load(self, versions: Sequence[str]) -> None:
+        """Begin to load them; nothing while another load is under way."""
+        if not self.is_busy:
+            self._thread = threading.Thread(
+                target=self._load_all, args=(tuple(versions),), name="loader", daemon=True
+            )
+            self._thread.start()
+
+    def failure(self, versions: Sequence[str], since: float = 0.0) -> str | None:
+        """Why one of them could not be loaded at its last attempt, if that was after `since` (epoch)."""
+        failures = [self._failures[version] for version in versions if version in self._failures]
+        return next((reason for at, reason in failures if at > since), None)
+
+    def _load_all(self, versions: tuple[str, ...]) -> None:
+        for version in versions:
+            try:
+                self._load(version)
+            except EngineFull as error:  # a slot is free when its last sequence has ended: asked again later
+                log.info("no adapter slot yet", version=version, reason=str(error))
+            except Exception as error:  # the thread's outermost loop: a bad file must not end in silence
+                log.exception("cannot load adapter", version=version)
+                self._failures[version] = (time.time(), str(error) or type(error).__name__)
+
+    def _load(self, version: str) -> None:
+        adapter = self._store.adapters.get(version)
+        if adapter.status != "admitted":
+            raise InvalidAdapter(f"{version} is {adapter.status}; only an admitted adapter may serve")
+        self._engine.load(version, self._fetch(adapter))
+        self._failures.pop(version, None)
+        log.info("adapter loaded", version=version)

@@ -1,0 +1,213 @@
+"""Brings one replica to the desired state: reads the rollout, loads what it lacks, reports, and helps to commit.
+
+Runs in its own thread. All that it needs to know is in the store, so a restarted replica converges by itself.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from align.state import Adapter, Replica, Rollout, Store
+from align.state.rollouts import BASE, Desired
+
+from .engine.protocol import Engine
+from .errors import ServeError
+from .loader import Loader
+from .rollout import Abandon, Commit, decide, previous_live
+from .settings import RolloutSettings
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The desired state, and when (monotonic) it was asked for."""
+
+    desired: Desired
+    at: float
+
+
+class Reconciler:
+    def __init__(
+        self,
+        replica_id: str,
+        url: str,
+        engine: Engine,
+        store: Store,
+        fetch: Callable[[Adapter], Path],
+        settings: RolloutSettings,
+    ) -> None:
+        self.replica_id = replica_id
+        self._url = url
+        self._engine = engine
+        self._store = store
+        self._loader = Loader(engine, store, fetch)
+        self._settings = settings
+        self._reading: Reading | None = None
+        self._ready_at = time.monotonic()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
+
+    def start(self) -> None:
+        """Converge, then follow. Raises `ServeError` where what is in force cannot be loaded."""
+        started, deadline = time.time(), time.monotonic() + self._settings.prepare_s
+        try:
+            while self._missing(desired := self.step()):
+                versions = [version for rollout in _needed(desired) for version in rollout.versions]
+                reason = self._loader.failure(versions, since=started)
+                if reason is not None or time.monotonic() > deadline:
+                    raise ServeError(
+                        f"cannot load the adapters in force, {', '.join(versions)}: "
+                        f"{reason or 'it takes too long'}"
+                    )
+                self._loader.wait(self._settings.poll_s)
+        except BaseException:
+            self._store.replicas.remove(self.replica_id)  # nobody waits for a replica that never came up
+            raise
+        self._ready_at = time.monotonic()
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._loader.wait(self._settings.dead_after_s)
+        self._store.replicas.remove(self.replica_id)
+
+    def certainly_in_force(self) -> Rollout | None:
+        """What is in force now; nothing where a switch may have come that the last reading did not see.
+
+        A commit holds from `commit_ahead_s` after it is made. A reading is trusted for half of that, because a commit
+        takes a while to be on disk.
+        """
+        reading = self._reading
+        now, tick = (
+            time.time(),
+            time.monotonic(),
+        )  # in this order: a pause between them makes it doubt, not err
+        if reading is None or tick - reading.at > self._settings.commit_ahead_s / 2:
+            return None
+        return reading.desired.in_force(now)
+
+    def refresh(self) -> None:
+        """Read the desired state now."""
+        at = time.monotonic()
+        desired = self._store.rollouts.desired()
+        if self._reading is None or self._reading.at < at:
+            self._reading = Reading(desired, at)
+
+    def in_force(self) -> Rollout:
+        """By this replica's clock and its last reading, without a look at the database."""
+        assert self._reading is not None, "nothing is in force before the first reading"
+        return self._reading.desired.in_force(time.time())
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it holds what is in force and has read the desired state lately enough to be counted as alive."""
+        reading = self._reading
+        if reading is None or time.monotonic() - reading.at > self._settings.dead_after_s:
+            return False
+        return self._holds(self.in_force())
+
+    def check(self) -> None:
+        """Raises `ServeError` where only a new process can help."""
+        if not self._thread.is_alive():
+            raise ServeError("the reconciler's thread has ended")
+        behind_s = time.monotonic() - self._ready_at
+        if behind_s > self._settings.prepare_s + self._settings.dead_after_s:
+            raise ServeError(f"the replica has been behind what is in force for {behind_s:.0f} s")
+
+    def step(self) -> Desired:
+        """One poll: read -> release -> load -> report -> settle."""
+        self.refresh()
+        assert self._reading is not None
+        desired = self._reading.desired
+        self._release(desired)
+        self._load(desired)
+        self._report(desired)
+        if desired.preparing is not None:
+            self._settle(desired.preparing)
+        if self.is_ready:
+            self._ready_at = time.monotonic()
+        return desired
+
+    def _release(self, desired: Desired) -> None:
+        """Let go of what nothing names any more; the version before the live one stays, for a rollback."""
+        in_force = desired.in_force(time.time())
+        kept = {
+            version
+            for rollout in (*_needed(desired), desired.preparing)
+            if rollout
+            for version in rollout.versions
+        }
+        kept.add(previous_live(desired.committed, in_force))
+        for version in self._engine.stats().adapters:
+            if version not in kept and version != BASE:
+                self._engine.unload(version)
+                log.info("adapter released", version=version, replica=self.replica_id)
+
+    def _load(self, desired: Desired) -> None:
+        missing = self._missing(desired)
+        if desired.preparing is not None and not missing and self._failure(desired.preparing) is None:
+            missing = self._lacks(desired.preparing)
+        now = time.time()
+        # what is in force is tried again and again, but not with every poll
+        due = [
+            v for v in missing if self._loader.failure([v], since=now - self._settings.dead_after_s) is None
+        ]
+        if due:
+            self._loader.load(due)
+
+    def _report(self, desired: Desired) -> None:
+        rollouts = [*_needed(desired), *([desired.preparing] if desired.preparing is not None else [])]
+        prepared = max((rollout.generation for rollout in rollouts if self._holds(rollout)), default=0)
+        failure = None
+        if desired.preparing is not None and (reason := self._failure(desired.preparing)) is not None:
+            failure = {"generation": desired.preparing.generation, "reason": reason}
+        adapters = sorted(self._engine.stats().adapters)
+        self._store.replicas.report(
+            Replica(self.replica_id, time.time(), self._url, prepared, failure, adapters)
+        )
+
+    def _settle(self, rollout: Rollout) -> None:
+        now = time.time()
+        alive = self._store.replicas.alive(since=now - self._settings.dead_after_s)
+        decision = decide(rollout, alive, now)
+        if isinstance(decision, Commit):
+            self._store.rollouts.commit(rollout.generation, self._settings.commit_ahead_s)
+        elif isinstance(decision, Abandon):
+            self._store.rollouts.abandon(rollout.generation, decision.reason)
+
+    def _missing(self, desired: Desired) -> list[str]:
+        """What it must load to answer, now and after the next moment."""
+        return [version for rollout in _needed(desired) for version in self._lacks(rollout)]
+
+    def _lacks(self, rollout: Rollout) -> list[str]:
+        loaded = self._engine.stats().adapters
+        return [version for version in rollout.versions if version not in loaded]
+
+    def _holds(self, rollout: Rollout) -> bool:
+        return not self._lacks(rollout)
+
+    def _failure(self, rollout: Rollout) -> str | None:
+        """Why this rollout cannot be prepared here; what failed before it was proposed is tried again."""
+        return self._loader.failure(self._lacks(rollout), since=rollout.created)
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._settings.poll_s):
+            try:
+                self.step()
+            except Exception:  # the outermost loop: a busy database today is no reason to stop following
+                log.exception("poll failed", replica=self.replica_id)
+
+
+def _needed(desired: Desired) -> list[Rollout]:
+    """What is in force, and the one committed after it if its moment is still to come."""
+    in_force, newest = desired.in_force(time.time()), desired.committed[0]
+    return [in_force] if newest == in_force else [in_force, newest]

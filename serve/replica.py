@@ -1,0 +1,62 @@
+"""One replica's parts, put together: engine, store, blobs, reconciler and metrics. Knows nothing of HTTP or Ray."""
+
+from __future__ import annotations
+
+import socket
+import uuid
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from align.errors import InvalidAdapter
+from align.state import Adapter, Blobs, Store
+
+from .engine.protocol import Engine
+from .logs import configure_logs
+from .metrics import ReplicaMetrics
+from .reconciler import Reconciler
+from .settings import Settings
+
+
+class Replica:
+    def __init__(self, settings: Settings, make_engine: Callable[[Settings], Engine]) -> None:
+        """Ready to answer when this returns: what is in force is loaded. Raises `ServeError` where it cannot be."""
+        configure_logs()
+        self.id = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
+        self.settings = settings
+        with ExitStack() as stack:
+            self.blobs = Blobs(settings.blobs_url, cache=settings.state / "cache")
+            self.store = Store(settings.database_url)
+            stack.callback(self.store.close)
+            self.engine = make_engine(settings)
+            stack.callback(self.engine.close)
+            self.metrics = ReplicaMetrics(self.engine)
+            stack.callback(self.metrics.close)
+            url = self.metrics.listen("127.0.0.1")
+            self.reconciler = Reconciler(self.id, url, self.engine, self.store, self._fetch, settings.rollout)
+            self.reconciler.start()
+            stack.callback(self.reconciler.stop)
+            self._parts = stack.pop_all()
+
+    def check_health(self) -> None:
+        """Raises `ServeError` where only a new process can help."""
+        self.reconciler.check()
+
+    def close(self) -> None:
+        self._parts.close()
+
+    def _fetch(self, adapter: Adapter) -> Path:
+        """A local folder with the files that were published. Raises `NotFound`, `InvalidAdapter`."""
+        folder = self.blobs.fetch_folder(adapter.blob)
+        from align.adapter import adapter_digest  # here, because it brings torch
+
+        if adapter_digest(folder) != adapter.digest:
+            raise InvalidAdapter(f"the files of {adapter.version} are damaged; restore them from a backup")
+        return folder
+
+
+def transformers_engine(settings: Settings) -> Engine:
+    """The engine of `serve.engine`; torch is imported here and not before."""
+    from .engine.engine import TransformersEngine
+
+    return TransformersEngine.from_pretrained(settings.model, settings.engine)

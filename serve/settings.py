@@ -1,0 +1,148 @@
+"""Every setting of the server, resolved once at start and handed to each process. Imports no torch."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from align.config import AlignmentConfig, TrainingConfig
+from align.scenes import MODEL_PATH
+
+from .engine.config import EngineConfig
+
+__all__ = ["AlignmentSettings", "EngineConfig", "ImageLimits", "RolloutSettings", "Settings"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ImageLimits(_Section):
+    """Checked before an image is decoded."""
+
+    max_bytes: int = Field(default=20 * 2**20, gt=0, description="Of one encoded image.")
+    max_pixels: int = Field(default=50_000_000, gt=0, description="Width times height of one image.")
+    max_per_request: int = Field(default=16, gt=0, description="Images in all messages of one request.")
+
+
+class RolloutSettings(_Section):
+    """How all replicas change from one adapter version to another at one moment."""
+
+    poll_s: float = Field(default=0.5, gt=0, description="Seconds between two readings of the desired state.")
+    dead_after_s: float = Field(
+        default=5.0, gt=0, description="A replica whose heartbeat is older, in seconds, is not waited for."
+    )
+    prepare_s: float = Field(
+        default=120.0,
+        gt=0,
+        description="Seconds for all replicas to load a new version; later, the promotion is abandoned.",
+    )
+    commit_ahead_s: float = Field(
+        default=1.5,
+        gt=0,
+        description="Seconds from the decision to the switch; at least two polls, so that all hear of it in time.",
+    )
+
+    @model_validator(mode="after")
+    def _all_hear_of_it(self) -> RolloutSettings:
+        if self.commit_ahead_s < 2 * self.poll_s:
+            raise ValueError("commit_ahead_s must be at least two polls, or replicas would switch apart")
+        if self.dead_after_s < 2 * self.poll_s:
+            raise ValueError("dead_after_s must be at least two polls, or live replicas would count as dead")
+        return self
+
+
+class CorrectionLimits(_Section):
+    """What is still a correction, and not another text."""
+
+    max_code_points: int = Field(default=20_000, gt=0, description="Length of a corrected text.")
+    max_edit_ratio: float = Field(
+        default=2.0, gt=0, description="Code points removed and inserted, over the served text's length."
+    )
+    small_edit: int = Field(
+        default=200,
+        ge=0,
+        description="An edit of so few code points is never too much: short answers are corrected whole.",
+    )
+
+
+class AlignmentSettings(AlignmentConfig):
+    """When runs start, and what becomes of the adapters they make."""
+
+    min_corrections: int = Field(
+        default=100, gt=0, description="New corrections since the last run that start another by themselves."
+    )
+    # a worker of Ray Train: it dies without the aligner
+    training: TrainingConfig = Field(
+        default=TrainingConfig(num_workers=1), description="One training run; here in a worker of Ray Train."
+    )
+    auto_promote: bool = Field(
+        default=True, description="Whether an adapter that the gate admits goes live without a person's word."
+    )
+    poll_s: float = Field(
+        default=1.0, gt=0, description="Seconds between two looks for corrections and asked-for runs."
+    )
+
+
+class Settings(_Section):
+    model: str = Field(
+        default=str(MODEL_PATH),
+        description="Folder or Hugging Face id of a vision-language model; the embedded one by default.",
+    )
+    model_name: str = Field(
+        default="errata-scenes",
+        pattern="^[^@]+$",
+        description="What requests and answers call it. `@` is kept for pins: NAME@v0001.",
+    )
+    state: Path = Field(
+        default=Path(".errata"),
+        description="Folder of what must survive: the database and, unless `blobs` says otherwise, the blobs.",
+    )
+    blobs: str | None = Field(default=None, description="fsspec URL for images and adapters.")
+    host: str = Field(
+        default="127.0.0.1", description="Address to listen on; beyond loopback, keys are needed."
+    )
+    port: int = Field(default=8000, gt=0, lt=65536, description="Port to listen on.")
+    num_replicas: int = Field(default=1, gt=0, description="Model servers, each with the whole model.")
+    default_max_tokens: int = Field(
+        default=256, gt=0, description="Length of an answer, in tokens, where the request names none."
+    )
+    request_deadline_s: float = Field(default=300.0, gt=0, description="Seconds an answer may take in all.")
+    max_body_bytes: int = Field(default=64 * 2**20, gt=0, description="Size of a request, images included.")
+    engine: EngineConfig = EngineConfig()
+    images: ImageLimits = ImageLimits()
+    corrections: CorrectionLimits = CorrectionLimits()
+    rollout: RolloutSettings = RolloutSettings()
+    alignment: AlignmentSettings = AlignmentSettings()
+
+    @model_validator(mode="after")
+    def _room_to_change_versions(self) -> Settings:
+        if self.engine.num_adapter_slots < 3:
+            raise ValueError(
+                "engine.num_adapter_slots must be at least 3: for the live adapter, the one before it and the next"
+            )
+        return self
+
+    @property
+    def database_url(self) -> str:
+        return f"sqlite:///{self.state.resolve()}/errata.db"
+
+    @property
+    def blobs_url(self) -> str:
+        return self.blobs or str(self.state.resolve() / "blobs")
+
+    @property
+    def is_loopback(self) -> bool:
+        return is_loopback(self.host)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether the name or address can only be this machine's own."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

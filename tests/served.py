@@ -1,0 +1,120 @@
+"""A replica with a fake engine behind its HTTP application, as tests ask it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from fake_engine import FakeEngine
+from PIL import Image
+from starlette.testclient import TestClient
+
+from serve.api.app import build_app
+from serve.replica import Replica
+from serve.settings import RolloutSettings, Settings
+
+MODEL = "errata-scenes"
+FAST = RolloutSettings(poll_s=0.02, dead_after_s=5.0, prepare_s=30.0, commit_ahead_s=0.2)
+SLOW = RolloutSettings(poll_s=60.0, dead_after_s=120.0, prepare_s=30.0, commit_ahead_s=120.0)
+
+
+class Served:
+    """One replica and a client of it."""
+
+    def __init__(self, replica: Replica, engine: FakeEngine, client: TestClient) -> None:
+        self.replica, self.engine, self.client = replica, engine, client
+        self.store = replica.store
+
+    def chat(self, content: Any = "What is on the table?", **changes: Any) -> Any:
+        headers = changes.pop("headers", None)
+        return self.client.post("/v1/chat/completions", json=body(content, **changes), headers=headers)
+
+    def respond(self, content: Any = "What is on the table?", **changes: Any) -> str:
+        """The id of an answer."""
+        response = self.chat(content, **changes)
+        assert response.status_code == 200, response.text
+        return str(response.json()["id"])
+
+
+@contextmanager
+def serving(state: Path, engine: FakeEngine | None = None, **changes: Any) -> Iterator[Served]:
+    engine = engine or FakeEngine()
+    settings = Settings(**{"state": state, "rollout": FAST, **changes})
+    replica = Replica(settings, lambda _: engine)
+    try:
+        # an unexpected error is what the client sees, not what the test sees
+        with TestClient(
+            build_app(replica), base_url="http://127.0.0.1:8000", raise_server_exceptions=False
+        ) as client:
+            yield Served(replica, engine, client)
+    finally:
+        engine.go_on()
+        replica.close()
+
+
+@contextmanager
+def listening(served: Served) -> Iterator[str]:
+    """The application on a loopback port; the transport of `TestClient` hides whether chunks come one by one."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(build_app(served.replica), log_level="error", lifespan="off"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        served.engine.go_on()
+        server.should_exit = True
+        thread.join()
+        listener.close()
+
+
+def body(content: Any = "What is on the table?", **changes: Any) -> dict[str, Any]:
+    return {"model": MODEL, "messages": [{"role": "user", "content": content}], **changes}
+
+
+def events(text: str) -> list[Any]:
+    """The data of a stream of server-sent events: one `data:` line each, an empty line after it."""
+    assert text.endswith("\n\n")
+    blocks = text[:-2].split("\n\n")
+    assert all(block.startswith("data: ") and "\n" not in block for block in blocks), text
+    return [block[6:] if block == "data: [DONE]" else json.loads(block[6:]) for block in blocks]
+
+
+def error(response: Any, status: int) -> dict[str, Any]:
+    """OpenAI's error of a response, its shape checked."""
+    assert response.status_code == status, response.text
+    assert set(response.json()) == {"error"}
+    detail: dict[str, Any] = response.json()["error"]
+    assert set(detail) == {"message", "type", "param", "code"}
+    assert detail["message"]
+    return detail
+
+
+def encoded(image_format: str = "PNG", size: tuple[int, int] = (8, 6), **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, (200, 30, 30)).save(buffer, image_format, **options)
+    return buffer.getvalue()
+
+
+def data_url(data: bytes, media_type: str = "image/png") -> str:
+    return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
+
+
+def image_part(url: str) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
+def wait_until(condition: Callable[[], object], timeout_s: float = 20.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about"
+        threading.Event().wait(0.005)

@@ -1,0 +1,270 @@
+"""The aligner: starts a run exactly when it is due or asked for, outlives every failure, proposes what was admitted."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from records import adapter_row, correction, response
+from served import wait_until
+
+from align.errors import NothingToLearn
+from align.state import Adapter, Blobs, Run, Store
+from serve import aligner as module
+from serve.aligner import Aligner
+from serve.settings import AlignmentSettings, Settings
+
+Align = Callable[[Store, Blobs, Run, str, Any, Path], Adapter]
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(state=tmp_path, alignment=AlignmentSettings(min_corrections=3, poll_s=0.01))
+
+
+@pytest.fixture
+def store(settings: Settings) -> Iterator[Store]:
+    store = Store(settings.database_url)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def aligner(settings: Settings, store: Store) -> Iterator[Aligner]:
+    aligner = Aligner(settings)
+    yield aligner
+    aligner.stop()
+
+
+def correct(store: Store, number: int, status: str = "accepted") -> None:
+    start = len(store.corrections.page(1000))
+    for index in range(start, start + number):
+        store.responses.add(response(f"r{index}"))
+        store.corrections.add(correction(f"c{index}", response_id=f"r{index}", status=status))
+
+
+def ending(status: str, **values: Any) -> Align:
+    """An `align` that ends at once, with an adapter like the real one's."""
+
+    def align(store: Store, blobs: Blobs, run: Run, base: str, config: Any, workspace: Path) -> Adapter:
+        last = store.corrections.trainable()[-1].sequence if store.corrections.trainable() else 0
+        store.runs.update(run.id, manifest={"last_sequence": last})
+        adapter = adapter_row(store, status=status, run_id=run.id)
+        store.runs.update(run.id, status=status, adapter=adapter.version, **values)
+        return adapter
+
+    return align
+
+
+def failing(error: Exception) -> Align:
+    def align(*_: Any) -> Adapter:
+        raise error
+
+    return align
+
+
+def test_a_run_is_due_with_the_last_of_so_many_corrections(
+    aligner: Aligner, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "align", ending("refused"))
+    correct(store, 2)
+    assert aligner.step() is None
+    correct(store, 1)
+    run = aligner.step()
+    assert run is not None
+    assert (run.trigger, run.status) == ("count", "refused")
+    assert aligner.step() is None, "these corrections have had their run"
+    correct(store, 2)
+    assert aligner.step() is None
+    correct(store, 1)
+    assert aligner.step() is not None
+
+
+def test_what_does_not_teach_does_not_count(aligner: Aligner, store: Store) -> None:
+    correct(store, 2)
+    correct(store, 5, status="nothing_wrong")
+    correct(store, 5, status="quarantined")
+    store.corrections.add(correction("again", response_id="r0"))
+    assert aligner.step() is None
+
+
+def test_a_run_is_done_when_it_is_asked_for(
+    aligner: Aligner, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "align", ending("refused"))
+    asked = store.runs.request("request")
+    run = aligner.step()
+    assert run is not None
+    assert (run.id, run.trigger) == (asked.id, "request")
+    assert aligner.step() is None
+
+
+def test_align_is_given_the_servers_model_settings_and_a_folder_of_the_runs_own(
+    aligner: Aligner, store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Any] = []
+
+    def align(*arguments: Any) -> Adapter:
+        given.extend(arguments)
+        return ending("refused")(*arguments)
+
+    monkeypatch.setattr(module, "align", align)
+    run = store.runs.request("request")
+    aligner.step()
+    assert given[2].id == run.id
+    assert given[2].status == "running"
+    assert given[3:] == [settings.model, settings.alignment, settings.state / "runs" / run.id]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (NothingToLearn("there is no accepted correction yet"), "there is no accepted correction yet"),
+        (MemoryError("32 GiB"), "MemoryError: 32 GiB"),
+    ],
+)
+def test_a_failure_is_recorded_and_the_aligner_lives_on(
+    aligner: Aligner, store: Store, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
+) -> None:
+    monkeypatch.setattr(module, "align", failing(error))
+    store.runs.request("request")
+    run = aligner.step()
+    assert run is not None
+    assert (run.status, run.reason) == ("failed", reason)
+    monkeypatch.setattr(module, "align", ending("refused"))
+    store.runs.request("request")
+    assert aligner.step() is not None
+
+
+def test_corrections_that_made_a_run_fail_do_not_start_another_by_themselves(
+    aligner: Aligner, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "align", failing(RuntimeError("image 12 is damaged")))
+    correct(store, 3)
+    run = aligner.step()
+    assert run is not None
+    assert run.status == "failed"
+    assert aligner.step() is None
+    correct(store, 3)
+    assert aligner.step() is not None
+
+
+def test_an_admitted_adapter_is_proposed(
+    aligner: Aligner, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "align", ending("admitted"))
+    store.runs.request("request")
+    aligner.step()
+    assert (store.rollouts.newest().live, store.rollouts.newest().status) == ("v0001", "preparing")
+
+
+@pytest.mark.parametrize("status", ["refused", "failed"])
+def test_what_was_not_admitted_is_not_proposed(
+    aligner: Aligner, store: Store, monkeypatch: pytest.MonkeyPatch, status: str
+) -> None:
+    monkeypatch.setattr(module, "align", ending(status))
+    store.runs.request("request")
+    aligner.step()
+    assert store.rollouts.newest().generation == 0
+
+
+def test_without_auto_promote_nothing_is_proposed(
+    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alignment = settings.alignment.model_copy(update={"auto_promote": False})
+    aligner = Aligner(settings.model_copy(update={"alignment": alignment}))
+    monkeypatch.setattr(module, "align", ending("admitted"))
+    store.runs.request("request")
+    run = aligner.step()
+    assert run is not None
+    assert run.status == "admitted"
+    assert store.rollouts.newest().generation == 0
+    aligner.stop()
+
+
+def test_a_run_that_was_given_up_proposes_nothing_when_it_ends_after_all(
+    aligner: Aligner, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def align(*arguments: Any) -> Adapter:
+        store.runs.fail_orphans("the aligner was restarted")  # by a successor, while this one goes on
+        return ending("admitted")(*arguments)
+
+    monkeypatch.setattr(module, "align", align)
+    store.runs.request("request")
+    run = aligner.step()
+    assert run is not None
+    assert run.status == "failed"
+    assert store.rollouts.newest().generation == 0
+
+
+def test_a_promotion_waits_for_one_that_is_under_way(
+    aligner: Aligner, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter_row(store)
+    other = store.rollouts.propose("v0001")
+    monkeypatch.setattr(module, "align", ending("admitted"))
+    store.runs.request("request")
+    stepping = threading.Thread(target=aligner.step)
+    stepping.start()
+    wait_until(lambda: store.runs.recent()[0].status == "admitted")
+    stepping.join(0.1)
+    assert stepping.is_alive()
+    store.rollouts.abandon(other.generation, "no")
+    stepping.join(20)
+    assert (store.rollouts.newest().live, store.rollouts.newest().status) == ("v0002", "preparing")
+
+
+def test_a_promotion_that_waits_ends_when_its_adapter_is_retired(
+    aligner: Aligner, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter_row(store)
+    store.rollouts.propose("v0001")
+    monkeypatch.setattr(module, "align", ending("admitted"))
+    store.runs.request("request")
+    stepping = threading.Thread(target=aligner.step)
+    stepping.start()
+    wait_until(lambda: store.runs.recent()[0].status == "admitted")
+    store.adapters.retire("v0002")
+    stepping.join(20)
+    assert not stepping.is_alive()
+    assert store.rollouts.newest().live == "v0001"
+
+
+def test_a_new_aligner_ends_what_a_dead_one_left_and_goes_on(
+    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "align", ending("refused"))
+    store.runs.request("request")
+    left = store.runs.claim()
+    assert left is not None
+    waiting = store.runs.request("request")
+    aligner = Aligner(settings)
+    aligner.start()
+    assert aligner.is_alive
+    wait_until(lambda: store.runs.get(waiting.id).is_ended)
+    assert (store.runs.get(left.id).status, store.runs.get(waiting.id).status) == ("failed", "refused")
+    assert "the aligner was restarted" in str(store.runs.get(left.id).reason)
+    aligner.stop()
+    assert not aligner.is_alive
+
+
+def test_a_database_error_in_one_step_does_not_end_the_thread(
+    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aligner = Aligner(settings)
+    failed = threading.Event()
+
+    def fail() -> None:
+        failed.set()
+        raise OSError("disk I/O error")
+
+    monkeypatch.setattr(aligner, "step", fail)
+    aligner.start()
+    wait_until(failed.is_set)
+    failed.clear()
+    wait_until(failed.is_set)
+    assert aligner.is_alive
+    aligner.stop()

@@ -1,0 +1,182 @@
+"""Adapters, models and alignments over HTTP: looked at, promoted, rolled back, asked for; refused with a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from records import adapter_row
+from served import MODEL, Served, error, serving, wait_until
+
+from align.adapter import adapter_digest
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    with serving(tmp_path / "state") as served:
+        yield served
+
+
+@pytest.fixture
+def published(served: Served, tmp_path: Path) -> Served:
+    """Three admitted versions with their files."""
+    for number in (1, 2, 3):
+        folder = tmp_path / f"adapter-{number}"
+        folder.mkdir()
+        (folder / "adapter_config.json").write_text(f'{{"r": {number}}}')
+        (folder / "adapter_model.safetensors").write_bytes(bytes([number]))
+        digest = adapter_digest(folder)
+        served.replica.blobs.put_folder(folder, f"adapters/{digest}")
+        adapter_row(served.store, digest=digest, blob=f"adapters/{digest}", report={"number": number})
+    return served
+
+
+def promote(served: Served, version: str, **body: float) -> None:
+    answer = served.client.post(f"/v1/adapters/{version}/promote", json=body)
+    assert answer.status_code == 202, answer.text
+    assert answer.json()["phase"] == "preparing"
+    settle(served)
+
+
+def settle(served: Served) -> None:
+    def is_settled() -> bool:
+        adapters = served.client.get("/v1/adapters").json()
+        return adapters["rollout"] == adapters["in_force"] or adapters["rollout"]["phase"] == "abandoned"
+
+    wait_until(is_settled)
+
+
+def live(served: Served) -> str:
+    return str(served.chat().headers["x-errata-adapter"])
+
+
+def test_a_promotion_is_prepared_and_then_answers(published: Served) -> None:
+    promote(published, "v1")
+    assert live(published) == "v0001"
+    assert published.engine.loaded["v0001"].name == published.store.adapters.get("v1").digest
+    promote(published, "base")
+    assert live(published) == "base"
+
+
+def test_a_share_makes_a_candidate_and_a_rollback_ends_it(published: Served) -> None:
+    promote(published, "v1")
+    promote(published, "v2", share=0.5)
+    in_force = published.client.get("/v1/adapters").json()["in_force"]
+    assert (in_force["live"], in_force["candidate"], in_force["share"]) == ("v0001", "v0002", 0.5)
+    assert {live(published) for _ in range(30)} == {"v0001", "v0002"}
+    assert published.client.post("/v1/adapters/rollback").json()["live"] == "v0001"
+    settle(published)
+    assert {live(published) for _ in range(5)} == {"v0001"}
+
+
+def test_a_rollback_goes_back_to_the_version_before(published: Served) -> None:
+    for version in ("v1", "v2"):
+        promote(published, version)
+    answer = published.client.post("/v1/adapters/rollback")
+    assert (answer.status_code, answer.json()["live"]) == (202, "v0001")
+    settle(published)
+    assert live(published) == "v0001"
+
+
+def test_without_an_earlier_version_there_is_no_way_back(served: Served) -> None:
+    answer = served.client.post("/v1/adapters/rollback")
+    assert error(answer, 409)["message"] == "there is no earlier version to go back to"
+
+
+def test_a_version_with_damaged_files_is_never_served(published: Served) -> None:
+    adapter = published.store.adapters.get("v2")
+    folder = published.replica.blobs.fetch_folder(adapter.blob)
+    (folder / "adapter_model.safetensors").write_bytes(b"\x09")
+    promote(published, "v2")
+    rollout = published.client.get("/v1/adapters").json()["rollout"]
+    assert rollout["phase"] == "abandoned"
+    assert "the files of v0002 are damaged; restore them from a backup" in rollout["reason"]
+    assert live(published) == "base"
+
+
+@pytest.mark.parametrize("status", ["refused", "retired"])
+def test_only_an_admitted_version_may_serve(served: Served, status: str) -> None:
+    adapter_row(served.store, status=status)
+    answer = served.client.post("/v1/adapters/v0001/promote")
+    assert error(answer, 409)["message"] == f"v0001 is {status}; only an admitted adapter may serve"
+
+
+def test_one_change_at_a_time(published: Served) -> None:
+    published.engine.hold_loads()
+    assert published.client.post("/v1/adapters/v1/promote").status_code == 202
+    for path in ("v2/promote", "base/promote", "v1/promote"):
+        answer = published.client.post(f"/v1/adapters/{path}")
+        assert "another rollout is being prepared" in error(answer, 409)["message"]
+    published.engine.go_on()
+    settle(published)
+    assert live(published) == "v0001"
+
+
+def test_the_live_version_is_no_candidate(served: Served) -> None:
+    answer = served.client.post("/v1/adapters/base/promote", json={"share": 0.5})
+    assert "base is live already" in error(answer, 409)["message"]
+
+
+@pytest.mark.parametrize("share", [0, 1, -0.1, 1.5, "half"])
+def test_a_share_is_a_part(served: Served, share: object) -> None:
+    adapter_row(served.store)
+    answer = served.client.post("/v1/adapters/v1/promote", json={"share": share})
+    assert error(answer, 400)["param"] == "share"
+
+
+def test_unknown_versions_are_not_found(served: Served) -> None:
+    for answer in (
+        served.client.get("/v1/adapters/v9"),
+        served.client.get("/v1/adapters/nine"),
+        served.client.post("/v1/adapters/v9/promote"),
+        served.client.get(f"/v1/models/{MODEL}@v9"),
+        served.client.get("/v1/models/gpt-5"),
+    ):
+        error(answer, 404)
+
+
+def test_versions_are_listed_with_their_reports(published: Served) -> None:
+    adapters = published.client.get("/v1/adapters").json()
+    assert [adapter["version"] for adapter in adapters["data"]] == ["v0003", "v0002", "v0001"]
+    assert adapters["in_force"]["live"] == "base"
+    one = published.client.get("/v1/adapters/v2").json()
+    assert one == adapters["data"][1]
+    assert (one["status"], one["report"]) == ("admitted", {"number": 2})
+
+
+def test_models_are_the_name_and_its_pins(published: Served) -> None:
+    promote(published, "v1")
+    models = published.client.get("/v1/models").json()["data"]
+    assert [(model["id"], model["adapter"], model["is_live"]) for model in models] == [
+        (MODEL, "v0001", True),
+        (f"{MODEL}@base", "base", False),
+        (f"{MODEL}@v0001", "v0001", True),
+    ]
+    for name, adapter in ((MODEL, "v0001"), (f"{MODEL}@v1", "v0001"), (f"{MODEL}@base", "base")):
+        model = published.client.get(f"/v1/models/{name}").json()
+        assert (model["id"], model["adapter"]) == (name, adapter)
+
+
+def test_the_plain_name_stands_for_the_live_version_whatever_a_candidates_share(published: Served) -> None:
+    promote(published, "v1", share=0.999)
+    assert published.client.get(f"/v1/models/{MODEL}").json()["adapter"] == "base"
+    assert published.client.get(f"/v1/models/{MODEL}@latest").json()["adapter"] == "v0001"
+
+
+def test_a_run_is_asked_for_once_and_can_be_followed(served: Served) -> None:
+    first = served.client.post("/v1/alignments", json={})
+    assert first.status_code == 202
+    run = first.json()
+    assert (run["status"], run["trigger"], run["num_corrections"]) == ("requested", "request", 0)
+    assert served.client.post("/v1/alignments").json() == run
+    assert served.client.get(f"/v1/alignments/{run['id']}").json() == run
+    served.store.runs.claim()
+    served.store.runs.update(
+        run["id"], status="refused", reason="too few", manifest={"train": ["a", "b"], "held_out": ["c"]}
+    )
+    (ended,) = served.client.get("/v1/alignments").json()["data"]
+    assert (ended["status"], ended["reason"], ended["num_corrections"]) == ("refused", "too few", 3)
+    assert ended["ended"] is not None
+    error(served.client.get("/v1/alignments/run-9"), 404)
+    error(served.client.post("/v1/alignments", json={"epochs": 3}), 400)

@@ -1,0 +1,155 @@
+"""The application around the routes: health, figures of all replicas, documentation, limits, errors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from records import adapter_row
+from served import Served, body, error, serving, wait_until
+from starlette.types import Receive, Scope, Send
+
+from serve.api.measure import Measure
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serving(tmp_path_factory.mktemp("state"), max_body_bytes=2000) as served:
+        yield served
+
+
+def test_every_route_is_documented(served: Served) -> None:
+    document = served.client.get("/openapi.json").json()
+    operations = [
+        (method, path, operation)
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    ]
+    assert len(operations) >= 17
+    for method, path, operation in operations:
+        assert operation.get("description"), f"{method} {path} says nothing of itself"
+        assert "422" not in operation["responses"], f"{method} {path} promises an error that is never sent"
+        assert "4XX" in operation["responses"]
+        is_guarded = path.startswith(("/v1", "/feedback"))
+        assert bool(operation.get("security")) == is_guarded, f"{method} {path}"
+
+
+def test_errors_of_the_router_have_openais_shape(served: Served) -> None:
+    assert error(served.client.get("/nothing"), 404)["message"] == "GET /nothing: Not Found"
+    response = served.client.delete("/v1/models")
+    error(response, 405)
+    assert response.headers["allow"] == "GET"
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/feedback", "/v1/alignments"])
+def test_a_large_body_is_refused_by_its_length_alone(served: Served, path: str) -> None:
+    answer = served.client.post(path, json=body("x" * 3000))
+    assert "a request may have 2000 bytes" in error(answer, 413)["message"]
+
+
+@pytest.mark.parametrize("length", ["many", "-1", "1e3"])
+def test_a_length_that_is_no_number_is_refused(served: Served, length: str) -> None:
+    answer = served.client.post("/v1/alignments", content=b"{}", headers={"Content-Length": length})
+    error(answer, 413)
+
+
+def test_health_and_readiness(served: Served) -> None:
+    assert served.client.get("/healthz").json() == {"status": "ok"}
+    ready = served.client.get("/readyz")
+    assert ready.status_code == 200
+    assert ready.json() == {
+        "status": "ready",
+        "generation": 0,
+        "live": "base",
+        "replica": served.replica.id,
+    }
+
+
+def test_a_replica_that_is_behind_is_not_ready(tmp_path: Path) -> None:
+    with serving(tmp_path) as served:
+        adapter_row(served.store, blob="missing")
+        served.store.rollouts.commit(served.store.rollouts.propose("v0001").generation, ahead_s=0.0)
+        wait_until(lambda: served.client.get("/readyz").status_code == 503)
+        behind = served.client.get("/readyz")
+        assert (behind.json()["status"], behind.json()["live"]) == ("behind", "v0001")
+        assert behind.headers["retry-after"] == "1"
+
+
+def samples(served: Served) -> dict[tuple[str, ...], float]:
+    page = served.client.get("/metrics").text
+    return {
+        (sample.name, *(f"{k}={v}" for k, v in sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+    }
+
+
+def test_figures_of_all_replicas_stand_on_one_page(tmp_path: Path) -> None:
+    with serving(tmp_path) as one, serving(tmp_path) as two:
+        one.respond()
+        two.respond()
+        two.respond()
+        both = {one.replica.id: 1.0, two.replica.id: 2.0}
+        for asked in (one, two):
+            figures = samples(asked)
+            assert figures["errata_replicas",] == 2.0
+            for replica, number in both.items():
+                key = ("errata_responses_total", "adapter=base", "finish_reason=stop", f"replica={replica}")
+                assert figures[key] == number
+        two.replica.metrics.close()
+        figures = samples(one)
+        assert figures["errata_replicas",] == 1.0, (
+            "one that does not answer is missing, and the page is there"
+        )
+        two.replica.metrics._server = None
+
+
+def test_requests_are_counted_by_route_and_status_and_timed_to_the_last_byte(tmp_path: Path) -> None:
+    with serving(tmp_path) as served:
+        served.chat(stream=True)
+        served.chat(n=2)
+        served.client.get("/v1/adapters/v9")
+        served.client.get("/nothing/v9")
+        figures = samples(served)
+        replica = f"replica={served.replica.id}"
+
+        def requests(route: str, status: int) -> float:
+            return figures["errata_requests_total", replica, f"route={route}", f"status={status}"]
+
+        assert requests("/v1/chat/completions", 200) == requests("/v1/chat/completions", 400) == 1.0
+        assert requests("/v1/adapters/{version}", 404) == 1.0, (
+            "a route, not a path: paths would grow without end"
+        )
+        assert requests("unknown", 404) == 1.0
+        assert figures["errata_request_seconds_count", replica, "route=/v1/chat/completions"] == 2.0
+
+
+def test_a_client_that_left_is_no_failure_of_the_server(tmp_path: Path) -> None:
+    async def app(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        await asyncio.Event().wait()
+
+    async def leave(measure: Measure) -> None:
+        task = asyncio.create_task(measure({"type": "http"}, None, None))  # type: ignore[arg-type]  # unused
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    with serving(tmp_path) as served:
+        asyncio.run(leave(Measure(app, served.replica.metrics)))
+        key = ("errata_requests_total", f"replica={served.replica.id}", "route=unknown", "status=499")
+        assert samples(served)[key] == 1.0
+
+
+def test_a_streams_time_is_that_of_its_last_byte(tmp_path: Path) -> None:
+    with serving(tmp_path, request_deadline_s=0.5) as served:
+        served.engine.hold()
+        served.chat(stream=True)
+        figures = samples(served)
+        spent = figures[
+            "errata_request_seconds_sum", f"replica={served.replica.id}", "route=/v1/chat/completions"
+        ]
+        assert spent >= 0.4

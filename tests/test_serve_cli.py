@@ -1,0 +1,215 @@
+"""The command line: explains itself, keeps keys, and says in one line what went wrong and what to do."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from records import adapter_row
+from served import Served, listening, serving
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from align.state import Store
+from serve import cli
+from serve.settings import Settings
+
+Errata = Callable[..., tuple[int, str, str]]
+
+
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str
+) -> tuple[int, str, str]:
+    """Exit status, output and complaints of `errata WORDS`, as `main` has them."""
+    monkeypatch.setattr(sys, "argv", ["errata", *words])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    captured = capsys.readouterr()
+    return int(ended.value.code or 0), captured.out, captured.err
+
+
+@pytest.fixture
+def errata(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Errata:
+    monkeypatch.setenv("COLUMNS", "60")  # narrow: what must stay whole is not to be broken
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.delenv("ERRATA_BASE_URL", raising=False)
+    monkeypatch.delenv("ERRATA_API_KEY", raising=False)
+
+    def errata(*words: object) -> tuple[int, str, str]:
+        return run(monkeypatch, capsys, *map(str, words))
+
+    return errata
+
+
+def commands() -> list[tuple[str, ...]]:
+    top: dict[str, Any] = vars(get_command(cli.app))["commands"]
+    inner = [(name, word) for name, command in top.items() for word in vars(command).get("commands", {})]
+    return [*((name,) for name in top), *inner]
+
+
+def test_there_are_the_commands_that_a_user_expects() -> None:
+    assert {("up",), ("demo",), ("align",), ("adapters", "list"), ("keys", "create")} <= set(commands())
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_every_command_explains_itself(words: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(cli.app, [*words, "--help"], env={"COLUMNS": "100", "NO_COLOR": "1"})
+    assert result.exit_code == 0
+    assert "Usage: " in result.output
+    sentence = r"^ *[A-Z][^\n]{10,}"  # between the usage and the options
+    explanation = result.output.split("Usage: ")[1].split("\n", 1)[1].split("Options")[0]
+    assert re.search(sentence, explanation, re.M), result.output
+
+
+def complaint(answer: tuple[int, str, str]) -> str:
+    """The one line that says what is wrong."""
+    status, _, err = answer
+    assert status == 2
+    assert err.startswith("errata: ")
+    assert err.count("\n") == 1, err
+    return err.removeprefix("errata: ").strip()
+
+
+# --- keys
+
+
+def test_a_key_is_made_shown_once_listed_and_revoked(errata: Errata, tmp_path: Path) -> None:
+    status, out, _ = errata("keys", "create", "--name", "ada [bold]", "--scope", "chat", "--state", tmp_path)
+    assert status == 0
+    key_id, secret = re.findall(r"^(key-\w+)  chat\n(sk-errata-\S+)$", out, re.M)[0]
+    store = Store(Settings(state=tmp_path).database_url)
+    found = store.keys.find(secret)
+    assert found is not None
+    assert (found.id, found.name, found.scopes) == (key_id, "ada [bold]", ["chat"])
+    _, listed, _ = errata("keys", "list", "--state", tmp_path)
+    assert key_id in listed
+    assert "ada [bold]" in listed
+    assert secret not in listed
+    assert errata("keys", "revoke", key_id, "--state", tmp_path)[0] == 0
+    assert store.keys.find(secret) is None
+    store.close()
+    assert key_id not in errata("keys", "list", "--state", tmp_path)[1]
+
+
+def test_a_key_may_chat_and_correct_unless_told_otherwise(errata: Errata, tmp_path: Path) -> None:
+    assert "chat, feedback\n" in errata("keys", "create", "--state", tmp_path)[1]
+
+
+def test_an_unknown_scope_is_refused(errata: Errata, tmp_path: Path) -> None:
+    answer = errata("keys", "create", "--scope", "root", "--state", tmp_path)
+    assert complaint(answer) == "unknown scope root; choose from chat, feedback, admin"
+
+
+def test_an_unknown_key_cannot_be_revoked(errata: Errata, tmp_path: Path) -> None:
+    errata("keys", "create", "--state", tmp_path)
+    answer = errata("keys", "revoke", "key-9", "--state", tmp_path)
+    assert complaint(answer) == "no key 'key-9'; `errata keys list` shows them"
+
+
+@pytest.mark.parametrize("words", [("list",), ("revoke", "key-9")])
+def test_a_mistyped_folder_does_not_look_like_a_server_without_keys(
+    errata: Errata, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    answer = errata("keys", *words, "--state", tmp_path / "typo")
+    assert "there is no server's state in" in complaint(answer)
+    assert not (tmp_path / "typo").exists()
+
+
+# --- up
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (None, "cannot read"),
+        ("{", "cannot read"),
+        ("[1]", "must hold one JSON object"),
+        ('{"alignment": 3}', "must hold one JSON object"),
+        ('{"prot": 1}', "setting prot: Extra inputs are not permitted"),
+        ('{"rollout": {"poll_s": 0}}', "setting rollout.poll_s: Input should be greater than 0"),
+    ],
+)
+def test_a_config_that_cannot_be_read_is_one_line(
+    errata: Errata, tmp_path: Path, config: str | None, message: str
+) -> None:
+    path = tmp_path / "settings.json"
+    if config is not None:
+        path.write_text(config)
+    assert message in complaint(errata("up", "--config", path, "--state", tmp_path))
+
+
+def test_up_without_its_model_is_one_line(errata: Errata, tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    answer = errata("up", "--model", tmp_path / "[red]no", "--state", tmp_path, "--port", port)
+    assert complaint(answer).startswith(f"cannot read the model '{tmp_path}/[red]no'")
+
+
+def test_up_beyond_loopback_without_a_key_is_one_line(errata: Errata, tmp_path: Path) -> None:
+    answer = errata("up", "--host", "0.0.0.0", "--state", tmp_path)
+    assert "make one with `errata keys create --state" in complaint(answer)
+
+
+def test_options_win_over_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "settings.json"
+    path.write_text(
+        json.dumps({"port": 1, "num_replicas": 3, "alignment": {"min_corrections": 5, "poll_s": 9}})
+    )
+    settings = cli._settings(path, {"port": 2, "host": None}, 7)
+    assert (settings.port, settings.num_replicas) == (2, 3)
+    assert (settings.alignment.min_corrections, settings.alignment.poll_s) == (7, 9)
+
+
+# --- commands that ask a server
+
+
+@pytest.mark.parametrize("words", [("align",), ("adapters", "list"), ("adapters", "rollback")])
+def test_without_a_server_the_command_says_how_to_start_one(errata: Errata, words: tuple[str, ...]) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{probe.getsockname()[1]}"
+        answer = errata(*words, "--url", f"{url}/v1")
+    assert complaint(answer).startswith(f"no server answers at {url}/: start one with `errata up`, or")
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    with serving(tmp_path) as served:
+        yield served
+
+
+def test_adapters_are_listed_shown_promoted_and_rolled_back(errata: Errata, served: Served) -> None:
+    adapter_row(served.store, status="refused", digest="0123456789abcdef", report={"gate": {"num_items": 3}})
+    with listening(served) as address:
+        url = ("--url", f"{address}/v1")
+        _, listed, _ = errata("adapters", "list", *url)
+        assert re.search(r"v0001 .* refused .* 0123456789ab ", listed)
+        assert "The base model is live." in listed
+        _, shown, _ = errata("adapters", "show", "v1", *url)
+        assert json.loads(shown)["report"] == {"gate": {"num_items": 3}}
+        refused = errata("adapters", "promote", "v1", *url)
+        assert complaint(refused) == "v0001 is refused; only an admitted adapter may serve"
+        assert "generation 1: base, preparing" in errata("adapters", "promote", "base", *url)[1]
+        assert "no adapter 'v9'" in complaint(errata("adapters", "show", "v9", *url))
+
+
+def test_a_run_is_asked_for(errata: Errata, served: Served) -> None:
+    with listening(served) as address:
+        status, out, _ = errata("align", "--no-wait", "--url", f"{address}/v1")
+    (asked,) = served.store.runs.recent()
+    assert (status, out.strip()) == (0, f"run {asked.id}: requested")
+
+
+def test_a_server_with_keys_asks_for_one(errata: Errata, served: Served) -> None:
+    _, secret = served.store.keys.create("ada", ["admin"])
+    with listening(served) as address:
+        url = ("--url", f"{address}/v1")
+        assert complaint(errata("adapters", "list", *url)).endswith("; set ERRATA_API_KEY or --api-key")
+        assert errata("adapters", "list", *url, "--api-key", secret)[0] == 0
