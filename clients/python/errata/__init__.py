@@ -1,0 +1,35 @@
+"""Ask an Errata server, and correct what it answers. Everything of OpenAI's client is here too, and more."""
+
+from .client import AsyncErrata, Errata
+from .errors import (
+    AlignmentTimeout,
+    ErrataError,
+    ReplyIncomplete,
+    UnsupportedImage,
+    WordsAmbiguous,
+    WordsNotFound,
+)
+from .reply import AsyncReply, Reply
+from .streams import AsyncReplyStream, ReplyStream
+from .types import Adapter, AdapterList, Alignment, Correction, Rollout, Span
+
+__all__ = [
+    "Adapter",
+    "AdapterList",
+    "Alignment",
+    "AlignmentTimeout",
+    "AsyncErrata",
+    "AsyncReply",
+    "AsyncReplyStream",
+    "Correction",
+    "Errata",
+    "ErrataError",
+    "Reply",
+    "ReplyIncomplete",
+    "ReplyStream",
+    "Rollout",
+    "Span",
+    "UnsupportedImage",
+    "WordsAmbiguous",
+    "WordsNotFound",
+]

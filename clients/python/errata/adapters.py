@@ -1,0 +1,66 @@
+"""`client.adapters`: what was learned, and which version answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from openai import AsyncOpenAI, OpenAI
+
+from .calls import Call, segment
+from .types import Adapter, AdapterList, Rollout
+
+LIST = Call("get", "/adapters", AdapterList)
+# Not repeated on its own: a lost answer does not say whether the step back was made.
+ROLLBACK = Call("post", "/adapters/rollback", Rollout, is_retried=False)
+
+
+def get(version: str) -> Call[Adapter]:
+    return Call("get", f"/adapters/{segment(version, 'version')}", Adapter)
+
+
+def promote(version: str, share: float | None) -> Call[Rollout]:
+    body: dict[str, Any] = {} if share is None else {"share": share}
+    return Call("post", f"/adapters/{segment(version, 'version')}/promote", Rollout, body)
+
+
+class Adapters:
+    def __init__(self, client: OpenAI) -> None:
+        self._client = client
+
+    def list(self) -> AdapterList:
+        """All versions, and the rollout that says which one answers."""
+        return LIST.send(self._client)
+
+    def get(self, version: str) -> Adapter:
+        return get(version).send(self._client)
+
+    def promote(self, version: str, *, share: float | None = None) -> Rollout:
+        """Let a version answer: all new requests, or a share of them beside the live one (0 < share < 1).
+
+        Returns the rollout as it is prepared; it is in force when its phase is `committed`.
+        """
+        return promote(version, share).send(self._client)
+
+    def rollback(self) -> Rollout:
+        """Go back to the version that answered before the live one."""
+        return ROLLBACK.send(self._client)
+
+
+class AsyncAdapters:
+    def __init__(self, client: AsyncOpenAI) -> None:
+        self._client = client
+
+    async def list(self) -> AdapterList:
+        """As `Adapters.list`."""
+        return await LIST.send_async(self._client)
+
+    async def get(self, version: str) -> Adapter:
+        return await get(version).send_async(self._client)
+
+    async def promote(self, version: str, *, share: float | None = None) -> Rollout:
+        """As `Adapters.promote`."""
+        return await promote(version, share).send_async(self._client)
+
+    async def rollback(self) -> Rollout:
+        """As `Adapters.rollback`."""
+        return await ROLLBACK.send_async(self._client)

@@ -1,0 +1,80 @@
+"""`client.feedback`: say what was wrong with an answer."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+
+from openai import AsyncOpenAI, OpenAI
+
+from .calls import Call, segment
+from .types import Correction, Span
+
+
+def create(
+    response_id: str,
+    corrected_text: str | None,
+    spans: Iterable[Span] | None,
+    author: str | None,
+    idempotency_key: str | None,
+) -> Call[Correction]:
+    if corrected_text is None and spans is None:
+        raise ValueError("give corrected_text or spans; an empty list of spans says that nothing was wrong")
+    body = {
+        "response_id": response_id,
+        "corrected_text": corrected_text,
+        "spans": None if spans is None else [span.model_dump() for span in spans],
+        "author": author,
+    }
+    # The key is made once per call, so that the client's own retries cannot store a correction twice.
+    headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+    return Call("post", "/feedback", Correction, body, headers)
+
+
+def get(correction_id: str) -> Call[Correction]:
+    return Call("get", f"/feedback/{segment(correction_id, 'correction_id')}", Correction)
+
+
+class Feedback:
+    def __init__(self, client: OpenAI) -> None:
+        self._client = client
+
+    def create(
+        self,
+        response_id: str,
+        *,
+        corrected_text: str | None = None,
+        spans: Iterable[Span] | None = None,
+        author: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Correction:
+        """The correction as stored: when this returns, it is on disk. `spans=[]` says that nothing was wrong.
+
+        Raises `openai.NotFoundError` for an unknown response, `openai.ConflictError` where the idempotency key came
+        with another body, `openai.UnprocessableEntityError` where the correction does not fit the served text.
+        """
+        return create(response_id, corrected_text, spans, author, idempotency_key).send(self._client)
+
+    def get(self, correction_id: str) -> Correction:
+        return get(correction_id).send(self._client)
+
+
+class AsyncFeedback:
+    def __init__(self, client: AsyncOpenAI) -> None:
+        self._client = client
+
+    async def create(
+        self,
+        response_id: str,
+        *,
+        corrected_text: str | None = None,
+        spans: Iterable[Span] | None = None,
+        author: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Correction:
+        """As `Feedback.create`."""
+        call = create(response_id, corrected_text, spans, author, idempotency_key)
+        return await call.send_async(self._client)
+
+    async def get(self, correction_id: str) -> Correction:
+        return await get(correction_id).send_async(self._client)

@@ -1,0 +1,45 @@
+"""A question as the arguments of a chat completion. Sends nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+from typing_extensions import TypedDict
+
+from .images import Image, image_url
+
+Images: TypeAlias = "Image | Sequence[Image]"
+
+
+class Options(TypedDict, total=False):
+    """What may be said about how to answer; what is left out is the server's choice."""
+
+    model: str
+    """Default: the model that the server lists first. `NAME@v0012` pins a version of its adapter."""
+    system: str
+    temperature: float
+    """0 is greedy."""
+    top_p: float
+    max_tokens: int
+    seed: int
+    stop: str | list[str]
+
+
+def chat_arguments(question: str, image: Images | None, options: Options, model: str) -> dict[str, Any]:
+    """The images come before the words, as vision-language models are trained to read them."""
+    parts: list[dict[str, Any]] = [
+        {"type": "image_url", "image_url": {"url": image_url(one)}} for one in _each(image)
+    ]
+    messages: list[dict[str, Any]] = []
+    if "system" in options:
+        messages.append({"role": "system", "content": options["system"]})
+    messages.append({"role": "user", "content": [*parts, {"type": "text", "text": question}]})
+    sampling = {name: value for name, value in options.items() if name not in ("model", "system")}
+    return {"model": model, "messages": messages, **sampling}
+
+
+def _each(image: Images | None) -> Sequence[Image]:
+    if image is None:
+        return []
+    return image if isinstance(image, (list, tuple)) else [image]  # type: ignore[list-item]  # str and bytes are one image

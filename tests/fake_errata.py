@@ -1,0 +1,211 @@
+"""A server in memory for the client's tests, which reads and writes the bodies of `serve.api.schema`."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx2
+from errata import AsyncErrata, Errata
+
+from align.spans import Span, apply_spans, diff_spans
+from serve.api import schema
+from serve.api.errors import error_body
+
+SERVED = "A red cup stands on the table. 🙂 A red cup? Yes, a fork too."
+RESPONSE_ID = "chatcmpl-1"
+
+
+class Bytes(httpx2.SyncByteStream, httpx2.AsyncByteStream):
+    """A body that arrives in pieces of `size` bytes."""
+
+    def __init__(self, body: bytes, size: int) -> None:
+        self.pieces = [body[i : i + size] for i in range(0, len(body), size)]
+        self.is_closed = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self.pieces
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self.pieces:
+            yield piece
+
+    def close(self) -> None:
+        self.is_closed = True
+
+    async def aclose(self) -> None:
+        self.is_closed = True
+
+
+@dataclass
+class FakeErrata:
+    piece_size: int = 1
+    is_cut_off: bool = False
+    statuses: list[str] = field(default_factory=lambda: ["requested", "running", "running", "admitted"])
+    requests: list[httpx2.Request] = field(default_factory=list)
+    failures: list[int] = field(default_factory=list)
+    corrections: dict[str, dict[str, Any]] = field(default_factory=dict)
+    body: Bytes | None = None
+
+    def __call__(self, request: httpx2.Request) -> httpx2.Response:
+        self.requests.append(request)
+        if self.failures:
+            status = self.failures.pop(0)
+            return httpx2.Response(status, json=error_body(status, f"refused with {status}"))
+        match request.method, request.url.path.removeprefix("/v1").split("/")[1:]:
+            case "GET", ["models"]:
+                names = ["errata-tiny", "errata-tiny@base", "errata-tiny@v0001"]
+                models = [schema.ModelAnswer(id=n, created=0, adapter="base", is_live=True) for n in names]
+                return answer(200, schema.ModelList(data=models))
+            case "POST", ["chat", "completions"]:
+                return self.chat(schema.ChatRequest.model_validate_json(request.content))
+            case "POST", ["feedback"]:
+                body = schema.CorrectionRequest.model_validate_json(request.content)
+                return self.correct(body, request.headers["idempotency-key"])
+            case "GET", ["feedback", correction_id]:
+                return httpx2.Response(200, json=self.corrections[correction_id])
+            case "GET", ["adapters"]:
+                listed = schema.AdapterList(
+                    data=[ADAPTER], rollout=rollout("v0001"), in_force=rollout("base")
+                )
+                return answer(200, listed)
+            case "GET", ["adapters", "v0001"]:
+                return answer(200, ADAPTER)
+            case "POST", ["adapters", "rollback"]:
+                return answer(202, rollout("base"))
+            case "POST", ["adapters", version, "promote"]:
+                asked = schema.PromoteRequest.model_validate_json(request.content)
+                return answer(202, rollout("base", version, asked.share) if asked.share else rollout(version))
+            case "POST", ["alignments"]:
+                schema.Body.model_validate_json(request.content)
+                return answer(202, alignment("requested"))
+            case "GET", ["alignments"]:
+                return answer(200, schema.AlignmentList(data=[alignment("running")]))
+            case "GET", ["alignments", "run-1"]:
+                status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
+                return answer(200, alignment(status))
+        return httpx2.Response(404, json=error_body(404, f"no {request.url.path}"))
+
+    def chat(self, body: schema.ChatRequest) -> httpx2.Response:
+        head = {"id": RESPONSE_ID, "created": 0, "model": body.model, "system_fingerprint": "v0001"}
+        if not body.stream:
+            message = {"role": "assistant", "content": SERVED}
+            choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
+            return httpx2.Response(200, json={**head, "object": "chat.completion", "choices": [choice]})
+        deltas = [{"role": "assistant", "content": ""}, *({"content": w} for w in words(SERVED)), {}]
+        reasons = [None] * (len(deltas) - 1) + ["stop"]
+        events = [
+            {
+                **head,
+                "object": "chat.completion.chunk",
+                "choices": [{"index": 0, "delta": d, "finish_reason": r}],
+            }
+            for d, r in zip(deltas, reasons, strict=True)
+        ]
+        lines = [f"data: {json.dumps(event, ensure_ascii=False)}\n\n" for event in events]
+        lines = lines[:4] if self.is_cut_off else [*lines, "data: [DONE]\n\n"]
+        self.body = Bytes("".join(lines).encode(), self.piece_size)
+        return httpx2.Response(200, headers={"content-type": "text/event-stream"}, stream=self.body)
+
+    def correct(self, body: schema.CorrectionRequest, key: str) -> httpx2.Response:
+        if body.response_id != RESPONSE_ID:
+            return httpx2.Response(404, json=error_body(404, f"no response {body.response_id!r}"))
+        spans = [Span(**span.model_dump()) for span in body.spans or []]
+        text = body.corrected_text if body.corrected_text is not None else apply_spans(SERVED, spans)
+        correction = schema.CorrectionAnswer(
+            id=f"corr-{key}",
+            response_id=body.response_id,
+            created=0,
+            status="nothing_wrong" if text == SERVED else "accepted",
+            served_text=SERVED,
+            corrected_text=text,
+            spans=[vars(span) for span in spans or diff_spans(SERVED, text)],
+            adapter="v0001",
+            author=body.author,
+        )
+        self.corrections[correction.id] = {**correction.model_dump(), "added_later": True}
+        return httpx2.Response(201, json=self.corrections[correction.id])
+
+
+ADAPTER = schema.AdapterAnswer(
+    version="v0001", status="admitted", created=0, digest="ab", run_id="run-1", report={"verdict": "better"}
+)
+
+
+def rollout(live: str, candidate: str | None = None, share: float | None = None) -> schema.RolloutAnswer:
+    return schema.RolloutAnswer(
+        generation=2,
+        live=live,
+        candidate=candidate,
+        share=share or 0.0,
+        phase="preparing",
+        reason=None,
+        effective_at=None,
+    )
+
+
+def alignment(status: str) -> schema.AlignmentAnswer:
+    return schema.AlignmentAnswer(
+        id="run-1",
+        status=status,
+        trigger="request",
+        created=0,
+        ended=None,
+        num_corrections=3,
+        progress={"step": 1},
+        reason=None,
+        adapter="v0001" if status == "admitted" else None,
+        report=None,
+    )
+
+
+def answer(status: int, body: Any) -> httpx2.Response:
+    return httpx2.Response(status, json=body.model_dump())
+
+
+def words(text: str) -> list[str]:
+    return [word + " " for word in text.split(" ")[:-1]] + [text.split(" ")[-1]]
+
+
+class Session:
+    """One client, sync or async, used the same way: `do` gives what a call gives, awaited where that is needed."""
+
+    def __init__(self, kind: str, server: FakeErrata, **options: Any) -> None:
+        transport = httpx2.MockTransport(server)
+        self._runner = asyncio.Runner()
+        self.client: Any = (
+            Errata(http_client=httpx2.Client(transport=transport), **options)
+            if kind == "sync"
+            else AsyncErrata(http_client=httpx2.AsyncClient(transport=transport), **options)
+        )
+
+    def do(self, result: Any) -> Any:
+        async def wait() -> Any:
+            return await result
+
+        return self._runner.run(wait()) if inspect.isawaitable(result) else result
+
+    def texts(self, stream: Any, limit: int | None = None) -> list[str]:
+        """What a stream yields, inside its context manager; at most `limit` texts."""
+
+        async def read() -> list[str]:
+            texts = []
+            async with stream:
+                async for text in stream:
+                    texts.append(text)
+                    if len(texts) == limit:
+                        break
+            return texts
+
+        if hasattr(stream, "__aiter__"):
+            return self._runner.run(read())
+        with stream:
+            return [text for text, _ in zip(stream, range(limit or 10**6), strict=False)]
+
+    def close(self) -> None:
+        self.do(self.client.close())
+        self._runner.close()

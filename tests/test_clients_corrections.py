@@ -1,0 +1,169 @@
+"""The client corrects, aligns and promotes: the same sentences hold for plain and for async code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import openai
+import pytest
+from errata import AlignmentTimeout, Correction, Span, WordsAmbiguous, WordsNotFound
+from fake_errata import RESPONSE_ID, SERVED, FakeErrata, Session
+
+
+@pytest.fixture
+def server() -> FakeErrata:
+    return FakeErrata()
+
+
+@pytest.fixture(params=["sync", "async"])
+def session(request: pytest.FixtureRequest, server: FakeErrata) -> Iterator[Session]:
+    session = Session(request.param, server, max_retries=0)
+    yield session
+    session.close()
+
+
+def test_words_are_corrected_where_they_stand_counted_in_code_points(
+    session: Session, server: FakeErrata
+) -> None:
+    reply = session.do(session.client.ask("What is on the table?"))
+    correction = session.do(reply.correct_span("a fork", "a spoon", kind="object", author="ada"))
+    start = SERVED.index("a fork")  # after an emoji: one code point, two UTF-16 units, four bytes
+    assert json.loads(server.requests[-1].content)["spans"] == [
+        {"start": start, "end": start + 6, "replacement": "a spoon", "kind": "object"}
+    ]
+    assert correction.corrected_text == SERVED.replace("a fork", "a spoon")
+    assert correction.spans == [Span(start=start, end=start + 6, replacement="a spoon", kind="object")]
+    assert (correction.status, correction.author, correction.adapter) == ("accepted", "ada", "v0001")
+
+
+def test_the_whole_text_can_be_corrected(session: Session) -> None:
+    reply = session.do(session.client.ask("What?"))
+    text = SERVED.replace("red", "blue")
+    correction = session.do(reply.correct(text))
+    assert correction.corrected_text == text
+    assert [span.replacement for span in correction.spans] == ["blue", "blue"]
+
+
+def test_a_reply_that_was_right_is_approved(session: Session, server: FakeErrata) -> None:
+    reply = session.do(session.client.ask("What?"))
+    assert session.do(reply.approve()).status == "nothing_wrong"
+    body = json.loads(server.requests[-1].content)
+    assert (body["spans"], body["corrected_text"]) == ([], None)
+
+
+@pytest.mark.parametrize("wrong", ["a blue cup", "", "red  cup"])
+def test_words_that_are_not_in_the_reply_are_refused_before_anything_is_sent(
+    session: Session, server: FakeErrata, wrong: str
+) -> None:
+    reply = session.do(session.client.ask("What?"))
+    num_requests = len(server.requests)
+    with pytest.raises(WordsNotFound):
+        session.do(reply.correct_span(wrong, "x"))
+    assert len(server.requests) == num_requests
+
+
+def test_words_that_stand_there_twice_are_refused(session: Session) -> None:
+    reply = session.do(session.client.ask("What?"))
+    with pytest.raises(WordsAmbiguous, match="more of the words around it"):
+        session.do(reply.correct_span("A red cup", "A blue cup"))
+
+
+def test_a_correction_can_be_made_by_the_response_id_alone_and_read_again(session: Session) -> None:
+    spans = [Span(start=2, end=5, replacement="blue", kind="attribute")]
+    made = session.do(session.client.feedback.create(RESPONSE_ID, spans=spans, idempotency_key="k"))
+    assert made.id == "corr-k"
+    assert session.do(session.client.feedback.get("corr-k")) == made
+
+
+def test_a_correction_that_says_nothing_is_not_sent(session: Session, server: FakeErrata) -> None:
+    with pytest.raises(ValueError, match="corrected_text or spans"):
+        session.do(session.client.feedback.create(RESPONSE_ID))
+    with pytest.raises(ValueError, match="correction_id is empty"):
+        session.do(session.client.feedback.get(""))
+    assert server.requests == []
+
+
+def test_a_retry_keeps_its_idempotency_key_and_the_next_correction_gets_another(
+    session: Session, server: FakeErrata
+) -> None:
+    server.failures = [503]
+    patient = session.client.with_options(max_retries=1)
+    session.do(patient.feedback.create(RESPONSE_ID, spans=[]))
+    session.do(patient.feedback.create(RESPONSE_ID, spans=[]))
+    first, again, other = (request.headers["idempotency-key"] for request in server.requests)
+    assert first == again != other
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (401, openai.AuthenticationError),
+        (403, openai.PermissionDeniedError),
+        (404, openai.NotFoundError),
+        (409, openai.ConflictError),
+        (410, openai.APIStatusError),
+        (422, openai.UnprocessableEntityError),
+    ],
+)
+def test_what_the_server_refuses_comes_as_openais_exception(
+    session: Session, server: FakeErrata, status: int, error: type[openai.APIStatusError]
+) -> None:
+    server.failures = [status]
+    with pytest.raises(error, match=f"refused with {status}") as caught:
+        session.do(session.client.feedback.create(RESPONSE_ID, spans=[]))
+    assert caught.value.status_code == status
+
+
+def test_fields_of_a_newer_server_are_kept(session: Session) -> None:
+    correction = session.do(session.client.feedback.create(RESPONSE_ID, spans=[]))
+    assert isinstance(correction, Correction)
+    assert correction.model_extra is not None
+    assert correction.model_extra["added_later"] is True
+
+
+def test_the_adapters_are_listed_with_the_rollout(session: Session) -> None:
+    listed = session.do(session.client.adapters.list())
+    assert [adapter.version for adapter in listed.data] == ["v0001"]
+    assert (listed.rollout.live, listed.rollout.phase, listed.in_force.live) == ("v0001", "preparing", "base")
+    assert session.do(session.client.adapters.get("v0001")).report == {"verdict": "better"}
+
+
+def test_a_version_is_promoted_for_all_or_for_a_share_of_requests(session: Session) -> None:
+    assert session.do(session.client.adapters.promote("v0001")).live == "v0001"
+    rollout = session.do(session.client.adapters.promote("v0001", share=0.1))
+    assert (rollout.live, rollout.candidate, rollout.share) == ("base", "v0001", 0.1)
+
+
+def test_a_rollback_whose_answer_was_lost_is_not_repeated(session: Session, server: FakeErrata) -> None:
+    server.failures = [503]
+    with pytest.raises(openai.InternalServerError):
+        session.do(session.client.with_options(max_retries=5).adapters.rollback())
+    assert len(server.requests) == 1
+    assert session.do(session.client.adapters.rollback()).live == "base"
+
+
+def test_an_alignment_is_waited_for_and_its_changes_are_told_once(session: Session) -> None:
+    run = session.do(session.client.alignments.create())
+    told: list[str] = []
+    ended = session.do(
+        session.client.alignments.wait(run.id, on_progress=lambda run: told.append(run.status), poll=0)
+    )
+    assert told == ["requested", "running", "admitted"]
+    assert (ended.status, ended.adapter, ended.is_ended) == ("admitted", "v0001", True)
+    assert [run.id for run in session.do(session.client.alignments.list())] == ["run-1"]
+
+
+def test_an_alignment_that_takes_too_long_is_handed_over_as_it_stands(
+    session: Session, server: FakeErrata
+) -> None:
+    server.statuses = ["running"]
+    with pytest.raises(AlignmentTimeout, match="still running and goes on") as caught:
+        session.do(session.client.alignments.wait("run-1", timeout=0.01, poll=60))
+    assert caught.value.alignment.id == "run-1"
+
+
+def test_an_id_stays_one_segment_of_the_path(session: Session, server: FakeErrata) -> None:
+    with pytest.raises(openai.NotFoundError):
+        session.do(session.client.alignments.get("../adapters"))
+    assert server.requests[-1].url.raw_path == b"/v1/alignments/..%2Fadapters"
