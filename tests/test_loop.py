@@ -1,0 +1,223 @@
+"""The loop on a real cluster with the embedded model: two replicas, an aligner, Ray Train; through HTTP and the SDK.
+
+One server lives through all tests of this file, in the order in which they stand: the last ones restart it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+from errata import Errata
+
+from align.alignment import align
+from align.config import AlignmentConfig, TrainingConfig
+from align.scenes.captions import CAPTION_PROMPTS
+from align.scenes.draw import png_bytes
+from align.scenes.world import sample_scene
+from align.state import Blobs, Store
+from serve.demo.people import Annotators, Tally, answer_all, client
+from serve.demo.server import free_port, server
+from serve.settings import AlignmentSettings, Settings
+
+pytestmark = pytest.mark.cluster
+
+NUM_CORRECTIONS = 200
+SCENES = [sample_scene("honest", "test", index) for index in range(40)]
+
+
+@dataclass
+class Loop:
+    settings: Settings
+    stack: ExitStack
+
+    @property
+    def address(self) -> str:
+        return f"http://{self.settings.host}:{self.settings.port}"
+
+    @property
+    def errata(self) -> Errata:
+        return client(self.address)
+
+    def start(self) -> None:
+        self.stack.enter_context(server(self.settings))
+
+    def stop(self) -> None:
+        self.stack.close()
+
+    def greedy(self, model: str | None = None) -> list[str]:
+        def ask(index: int) -> str:
+            options = {} if model is None else {"model": model}
+            prompt = CAPTION_PROMPTS[index % len(CAPTION_PROMPTS)]
+            image = png_bytes(SCENES[index])
+            return self.errata.ask(prompt, image=image, temperature=0, max_tokens=96, **options).text
+
+        with ThreadPoolExecutor(8) as pool:
+            return list(pool.map(ask, range(len(SCENES))))
+
+    def store(self) -> Store:
+        return Store(self.settings.database_url)
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float, what: str) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what}"
+        time.sleep(0.2)
+
+
+def live_version(loop: Loop) -> str:
+    return loop.errata.adapters.list().in_force.live
+
+
+@pytest.fixture(scope="module")
+def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
+    settings = Settings(
+        state=tmp_path_factory.mktemp("loop"),
+        port=free_port(),
+        num_replicas=2,
+        alignment=AlignmentSettings(min_corrections=NUM_CORRECTIONS),
+    )
+    with ExitStack() as stack:
+        loop = Loop(settings, stack)
+        loop.start()
+        yield loop
+
+
+def test_corrections_start_a_run_whose_adapter_is_admitted_and_changes_the_answers(loop: Loop) -> None:
+    before, tally = loop.greedy(), Tally()
+    Annotators(loop.address, tally, NUM_CORRECTIONS, seed=1).work(lambda: None)
+    assert tally.failures == []
+
+    wait_until(lambda: bool(loop.errata.alignments.list()), 30, "a run by the number of corrections")
+    run = loop.errata.alignments.wait(loop.errata.alignments.list()[0].id, timeout=600)
+    assert run.status == "admitted", run.reason
+    assert run.num_corrections == NUM_CORRECTIONS
+    assert run.adapter == "v0001"
+
+    wait_until(lambda: live_version(loop) == "v0001", 60, "v0001 live")
+    assert loop.greedy("errata-scenes@base") == before
+    after = loop.greedy()
+    assert after == loop.greedy("errata-scenes@v0001")
+    assert after != before
+    report = loop.errata.adapters.get("v0001").report
+    assert report["gate"]["is_admitted"]
+    assert report["training"]["rewards/margins"] > 0
+
+
+def test_an_answer_under_way_during_a_promotion_ends_as_it_would_have_without_it(loop: Loop) -> None:
+    """Long answers by seed run through a switch from v0001 to the base; each is asked for again, pinned."""
+    assert live_version(loop) == "v0001"
+    image, stop = png_bytes(SCENES[0]), threading.Event()
+    seen: list[tuple[float, float, int, str, str]] = []  # began, ended, seed, version, text
+
+    def ask(seed: int, model: str = "errata-scenes") -> tuple[str, str]:
+        with loop.errata.stream(
+            "What do you see?", image=image, temperature=2.0, seed=seed, max_tokens=440, model=model
+        ) as pieces:
+            for _piece in pieces:
+                pass
+        return pieces.reply.adapter, pieces.reply.text
+
+    def chat(number: int) -> None:
+        seed = number * 1000
+        while not stop.is_set():
+            seed += 1
+            began = time.monotonic()
+            version, text = ask(seed)
+            seen.append((began, time.monotonic(), seed, version, text))
+
+    with ThreadPoolExecutor(8) as pool:
+        chats = [pool.submit(chat, number) for number in range(8)]
+        loop.errata.adapters.promote("base")
+        wait_until(lambda: live_version(loop) == "base", 60, "base live")
+        wait_until(
+            lambda: sum(version == "base" for _, _, _, version, _ in list(seen)) >= 8, 60, "base answers"
+        )
+        stop.set()
+        for chat_done in chats:
+            chat_done.result()
+
+    first_of_base = min(began for began, _, _, version, _ in seen if version == "base")
+    through_the_switch = [one for one in seen if one[3] == "v0001" and one[1] > first_of_base]
+    assert through_the_switch, "no answer was under way during the switch: nothing was tested"
+    for _, _, seed, version, text in [*through_the_switch, *seen[-4:]]:
+        assert ask(seed, f"errata-scenes@{version}") == (version, text)
+
+
+def test_a_rollback_brings_the_earlier_version_back(loop: Loop) -> None:
+    assert live_version(loop) == "base"
+    loop.errata.adapters.rollback()
+    wait_until(lambda: live_version(loop) == "v0001", 60, "v0001 live again")
+
+
+def test_a_killed_replica_comes_back_with_the_live_adapter(loop: Loop) -> None:
+    store = loop.store()
+    before = {replica.id for replica in store.replicas.alive(time.time() - 5)}
+    assert len(before) == 2
+    own = psutil.Process().children(recursive=True)
+    victims = [process for process in own if "ServeReplica:errata" in " ".join(process.cmdline()[:1])]
+    assert len(victims) == 2, [process.cmdline()[:1] for process in own]
+    victims[0].kill()
+
+    def is_replaced() -> bool:
+        alive = store.replicas.alive(time.time() - 3)
+        return len(alive) == 2 and bool({replica.id for replica in alive} - before)
+
+    wait_until(is_replaced, 120, "a new replica")
+    assert all("v0001" in replica.adapters for replica in store.replicas.alive(time.time() - 3))
+    store.close()
+    tally = Tally()
+    answers = answer_all(loop.address, tally, SCENES, lambda: None)
+    assert tally.failures == []
+    assert answers == loop.greedy("errata-scenes@v0001")
+
+
+def test_a_restart_of_everything_loses_nothing(loop: Loop) -> None:
+    answers, reply = (
+        loop.greedy(),
+        loop.errata.ask("What is here?", image=png_bytes(SCENES[1]), temperature=0),
+    )
+    store = loop.store()
+    held = (store.responses.count_by_adapter(), store.corrections.count_by_status(), len(store.runs.recent()))
+    loop.stop()
+    loop.start()
+
+    assert live_version(loop) == "v0001"
+    assert (
+        store.responses.count_by_adapter(),
+        store.corrections.count_by_status(),
+        len(store.runs.recent()),
+    ) == held
+    correction = loop.errata.feedback.create(reply.response_id, corrected_text=reply.text + " It is small.")
+    assert correction.served_text == reply.text
+    assert correction.adapter == "v0001"
+    assert loop.greedy() == answers
+    store.close()
+
+
+def test_an_adapter_trained_too_hard_is_refused_with_its_reason(loop: Loop, tmp_path: Path) -> None:
+    """On the same corrections, with the server down: its answers collapse, and the gate says so."""
+    loop.stop()
+    store, blobs = loop.store(), Blobs(loop.settings.blobs_url, cache=tmp_path)
+    store.runs.request("request")
+    run = store.runs.claim()
+    assert run is not None
+    too_hard = TrainingConfig().model_copy(update={"learning_rate": 2e-2})
+    config = AlignmentConfig(training=too_hard)
+    adapter = align(store, blobs, run, loop.settings.model, config, tmp_path / "run")
+
+    assert adapter.status == "refused"
+    ended = store.runs.get(run.id)
+    assert ended.status == "refused"
+    assert ended.reason is not None
+    assert "refused" in ended.reason
+    assert store.rollouts.in_force().live == "v0001"
+    store.close()
