@@ -140,6 +140,7 @@ def _boundaries(ranges: Sequence[Range]) -> dict[int, int]:
 def _answer(
     token_ids: Sequence[int], ranges: Sequence[Range], edits: Sequence[Range], end: tuple[int, ...]
 ) -> Answer:
+    # an empty edit inside a token touches it too: the other side's words split what this one token says
     touched = tuple(
         any(start < e_end and e_start < stop for e_start, e_end in edits) for start, stop in ranges
     )
