@@ -122,7 +122,8 @@ class Story:
         kinds = ", ".join(f"{number} {kind}" for kind, number in annotators.kinds.most_common())
         self._console.print(f"   {annotators.num_right} answers were right; edits: {kinds}")
         for example in annotators.examples[:2]:
-            self._console.print(marked(example.served, example.spans), style="dim", width=100)
+            shown = marked(example.served, example.spans, is_styled=self._console.is_terminal)
+            self._console.print(shown, style="dim", width=100)
         return annotators
 
     def _learn_and_swap(self) -> Swap:
