@@ -57,7 +57,7 @@ def align(
     """Do a claimed run to its end; returns the adapter it made, admitted or refused.
 
     `workspace` is a folder for files on the way; it is removed at the end. Raises `NothingToLearn`,
-    `TrainingFailed`; the caller records them.
+    `TrainingFailed`, `Conflict` where the run was given up meanwhile; the caller records them.
     """
     try:
         frozen = freeze(store, blobs, config)
@@ -106,14 +106,20 @@ def judge(
 def publish(
     store: Store, blobs: Blobs, run: Run, result: TrainingResult, verdict: Verdict, report: dict[str, Any]
 ) -> Adapter:
-    """Files first, then the row that names them, then the run's end: a crash leaves no name without files."""
+    """Files first, then the row that names them and the run's end: a crash leaves no name without files.
+
+    Raises `Conflict` where the run was given up meanwhile.
+    """
     blob = f"adapters/{result.digest}"
     blobs.put_folder(Path(result.adapter), blob)
-    status = "admitted" if verdict.is_admitted else "refused"
-    adapter = store.adapters.add(status=status, digest=result.digest, run_id=run.id, blob=blob, report=report)
-    reason = "; ".join(verdict.reasons) or None
-    store.runs.update(run.id, status=status, adapter=adapter.version, report=report, reason=reason)
-    return adapter
+    return store.adapters.publish(
+        run.id,
+        status="admitted" if verdict.is_admitted else "refused",
+        digest=result.digest,
+        blob=blob,
+        report=report,
+        reason="; ".join(verdict.reasons) or None,
+    )
 
 
 def _corrected(correction: Correction, response: Response, blobs: Blobs) -> Example:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
-from align.state import Adapter, Correction, Response, Store
+from sqlalchemy import insert
+
+from align.state import Adapter, Correction, Response, Run, Store, schema
+from align.state.rows import to_row
 
 SERVED = "A red cup and a fork."
 
@@ -44,5 +48,14 @@ def correction(correction_id: str = "c1", **changes: Any) -> Correction:
 
 
 def adapter_row(store: Store, status: str = "admitted", **changes: Any) -> Adapter:
-    values: dict[str, Any] = {"digest": "d", "run_id": "run-1", "blob": "adapters/d", "report": {}}
-    return store.adapters.add(status=status, **{**values, **changes})
+    """The next version, published by a run of its own unless one is named."""
+    values: dict[str, Any] = {"digest": "d", "blob": "adapters/d", "report": {}, "reason": None, **changes}
+    return store.adapters.publish(values.pop("run_id", None) or running(store), status=status, **values)
+
+
+def running(store: Store) -> str:
+    """The id of a run under way, older than all that a test asks for."""
+    run = Run(id=f"run-{uuid.uuid4().hex}", created=0.0, status="running", trigger="request")
+    with store.database.write() as connection:
+        connection.execute(insert(schema.runs).values(to_row(run)))
+    return run.id

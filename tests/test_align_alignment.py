@@ -13,7 +13,7 @@ from records import SERVED, adapter_row, correction, response
 from align import alignment
 from align.alignment import align, freeze, publish
 from align.config import AlignmentConfig
-from align.errors import NotFound, NothingToLearn, StateError, TrainingFailed
+from align.errors import Conflict, NotFound, NothingToLearn, StateError, TrainingFailed
 from align.gate import Verdict
 from align.state import Blobs, Run, Store
 from align.training import TrainingResult
@@ -174,12 +174,14 @@ def test_no_version_is_named_before_its_files_are_there(
     assert store.adapters.all() == []
     assert store.runs.get(run.id).status == "running"
 
-    with monkeypatch.context() as patch:
-        patch.setattr(store.adapters, "add", fail)
-        with pytest.raises(OSError, match="no space left"):
-            publish(store, blobs, run, result(tmp_path / "v", "d2"), verdict(True), {})
-    assert store.runs.get(run.id).status == "running", "the run ends last"
-    assert blobs.fetch_folder("adapters/d2").is_dir()
+
+def test_a_run_that_was_given_up_publishes_no_version(store: Store, blobs: Blobs, tmp_path: Path) -> None:
+    run = claimed(store)
+    store.runs.fail_orphans("the aligner was restarted")
+    with pytest.raises(Conflict, match="ended before its adapter was published"):
+        publish(store, blobs, run, result(tmp_path / "w"), verdict(True), {})
+    assert store.adapters.all() == []
+    assert store.runs.get(run.id).reason == "the aligner was restarted"
 
 
 def test_a_run_goes_from_manifest_to_verdict_and_leaves_no_workspace(

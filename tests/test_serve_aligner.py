@@ -46,15 +46,13 @@ def correct(store: Store, number: int, status: str = "accepted") -> None:
         store.corrections.add(correction(f"c{index}", response_id=f"r{index}", status=status))
 
 
-def ending(status: str, **values: Any) -> Align:
+def ending(status: str) -> Align:
     """An `align` that ends at once, with an adapter like the real one's."""
 
     def align(store: Store, blobs: Blobs, run: Run, base: str, config: Any, workspace: Path) -> Adapter:
         last = store.corrections.trainable()[-1].sequence if store.corrections.trainable() else 0
         store.runs.update(run.id, manifest={"last_sequence": last})
-        adapter = adapter_row(store, status=status, run_id=run.id)
-        store.runs.update(run.id, status=status, adapter=adapter.version, **values)
-        return adapter
+        return adapter_row(store, status=status, run_id=run.id)
 
     return align
 

@@ -14,6 +14,7 @@ from . import schema
 from .database import Database
 from .rollouts import named_versions
 from .rows import from_row, to_row
+from .runs import update_run
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,21 @@ class Adapters:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(self, *, status: str, digest: str, run_id: str, blob: str, report: dict[str, Any]) -> Adapter:
-        """Record a published adapter under the next version."""
+    def publish(
+        self, run_id: str, *, status: str, digest: str, blob: str, report: dict[str, Any], reason: str | None
+    ) -> Adapter:
+        """The next version, and with it the end of the run that made it: both, or neither.
+
+        Raises `Conflict` where the run has ended already: what was given up may not serve after all.
+        """
         table = schema.adapters
         with self._database.write() as connection:
             number = int(connection.execute(select(func.count()).select_from(table)).scalar_one()) + 1
             adapter = Adapter(version_name(number), time.time(), status, digest, run_id, blob, report)
             connection.execute(insert(table).values(to_row(adapter)))
+            ending = {"status": status, "adapter": adapter.version, "report": report, "reason": reason}
+            if not update_run(connection, run_id, ending):
+                raise Conflict(f"{run_id} ended before its adapter was published; ask for another run")
         return adapter
 
     def get(self, version: str) -> Adapter:

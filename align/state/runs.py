@@ -7,7 +7,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from ..errors import NotFound
 from . import schema
@@ -67,15 +67,8 @@ class Runs:
 
     def update(self, run_id: str, **values: Any) -> None:
         """Write status, manifest, progress, report, reason or adapter; an ended run stays as it ended."""
-        table = schema.runs
-        if values.get("status") in ENDED:
-            values["ended"] = time.time()
         with self._database.write() as connection:
-            connection.execute(
-                update(table)
-                .where(table.c.id == run_id, table.c.status.not_in(ENDED))
-                .values(heartbeat=time.time(), **values)
-            )
+            update_run(connection, run_id, values)
 
     def fail_orphans(self, reason: str) -> int:
         """End the runs that a dead aligner left under way; there is one aligner, so its successor may."""
@@ -101,3 +94,16 @@ class Runs:
         query = select(schema.runs).order_by(schema.runs.c.created.desc()).limit(limit)
         with self._database.read() as connection:
             return [from_row(Run, row) for row in connection.execute(query)]
+
+
+def update_run(connection: Connection, run_id: str, values: dict[str, Any]) -> bool:
+    """Whether the run was still under way; one that has ended stays as it ended."""
+    table = schema.runs
+    now = time.time()
+    ended = {"ended": now} if values.get("status") in ENDED else {}
+    done = connection.execute(
+        update(table)
+        .where(table.c.id == run_id, table.c.status.not_in(ENDED))
+        .values(heartbeat=now, **values, **ended)
+    )
+    return done.rowcount == 1
