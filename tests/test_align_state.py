@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -144,6 +145,23 @@ def test_writers_of_several_threads_and_processes_lose_nothing(tmp_path: Path) -
     store.close()
     assert len({one.id for one in corrections}) == 90
     assert [one.sequence for one in corrections] == list(range(1, 91))
+
+
+def _open_together(folder: Path, start: Barrier) -> None:
+    for index in range(60):
+        start.wait(60)
+        Store(url(folder / str(index))).close()
+
+
+def test_processes_that_open_a_new_database_at_once_wait_for_one_another(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    start = context.Barrier(6)
+    processes = [context.Process(target=_open_together, args=(tmp_path, start)) for _ in range(6)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * 6
 
 
 # --- responses and corrections

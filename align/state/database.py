@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +15,9 @@ from sqlalchemy.exc import ArgumentError, DatabaseError
 
 from ..errors import StateError
 from .migrations import migrate
+
+TIMEOUT_S = 30.0
+"""How long a writer waits for another one."""
 
 
 class Database:
@@ -30,7 +35,7 @@ class Database:
             raise StateError(f"{parsed.get_backend_name()} is not supported yet; use a sqlite:/// URL")
         if not parsed.database or parsed.database == ":memory:":
             raise StateError("the database must be a file: several processes share it")
-        self._engine = create_engine(parsed, connect_args={"timeout": 30})
+        self._engine = create_engine(parsed, connect_args={"timeout": TIMEOUT_S})
         event.listen(self._engine, "connect", _configure)
         event.listen(self._engine, "begin", _begin)
         try:
@@ -69,9 +74,24 @@ class Database:
 
 def _configure(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves
+    _switch_to_wal(connection)
     # secure_delete: without it, erased text stays readable in the file's free space
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
+    for pragma in ("synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    """Unlike all other statements, this one does not wait while another process opens the same new file."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY  # the higher bytes say why
+            if not is_busy or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def _begin(connection: Connection) -> None:
