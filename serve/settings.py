@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from align.config import AlignmentConfig, TrainingConfig
+from align.images import ImageLimits
 from align.scenes import MODEL_PATH
 
 from .engine.config import EngineConfig
@@ -17,14 +18,6 @@ __all__ = ["AlignmentSettings", "EngineConfig", "ImageLimits", "RolloutSettings"
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ImageLimits(_Section):
-    """Checked before an image is decoded."""
-
-    max_bytes: int = Field(default=20 * 2**20, gt=0, description="Of one encoded image.")
-    max_pixels: int = Field(default=50_000_000, gt=0, description="Width times height of one image.")
-    max_per_request: int = Field(default=16, gt=0, description="Images in all messages of one request.")
 
 
 class RolloutSettings(_Section):

@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from PIL import Image
 from served import Served, data_url, encoded, error, image_part, serving
-
-from serve.api import images
 
 LIMIT = 5000
 
@@ -111,7 +110,7 @@ def test_what_is_no_picture_within_the_limits_is_refused(
 ) -> None:
     url, message = bad_urls()[case]
     if "pixels" in case or case in ("bomb", "too many bytes"):
-        monkeypatch.setattr(images.Image.Image, "load", lambda _: pytest.fail("it was decoded"))
+        monkeypatch.setattr(Image.Image, "load", lambda _: pytest.fail("it was decoded"))
     num_submitted = len(served.engine.submitted)
     detail = error(served.chat([image_part(url)]), 400)
     assert detail["type"] == "invalid_request_error"

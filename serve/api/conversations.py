@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 
 from align.conversation import Conversation, Image, Message, Text
+from align.images import ImageLimits
 from serve.errors import InvalidPrompt
-from serve.settings import ImageLimits
 
 from .images import image_bytes
 from .schema import ChatMessage, ImagePart
