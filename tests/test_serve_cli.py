@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from align.state import Store
 from serve import cli
+from serve.cli.server import read_settings
 from serve.settings import Settings
 
 Errata = Callable[..., tuple[int, str, str]]
@@ -162,7 +163,7 @@ def test_options_win_over_the_file(tmp_path: Path) -> None:
     path.write_text(
         json.dumps({"port": 1, "num_replicas": 3, "alignment": {"min_corrections": 5, "poll_s": 9}})
     )
-    settings = cli._settings(path, {"port": 2, "host": None}, 7)
+    settings = read_settings(path, {"port": 2, "host": None}, 7)
     assert (settings.port, settings.num_replicas) == (2, 3)
     assert (settings.alignment.min_corrections, settings.alignment.poll_s) == (7, 9)
 

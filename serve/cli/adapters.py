@@ -1,0 +1,65 @@
+"""`errata adapters`: what was learned, and which of it serves."""
+
+from __future__ import annotations
+
+import json
+
+import typer
+from rich.table import Table
+
+from .options import DEFAULT_URL, ApiKey, Url, console
+
+app = typer.Typer(help="List, show, promote and roll back what was learned.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_adapters(url: Url = DEFAULT_URL, api_key: ApiKey = "none") -> None:
+    """All versions, newest first, and which one is live."""
+    from errata import Errata
+
+    with Errata(base_url=url, api_key=api_key) as client:
+        adapters = client.adapters.list()
+    table = Table("version", "status", "digest", "run", "pairs")
+    for adapter in adapters.data:
+        is_live = adapter.version == adapters.in_force.live
+        training = (adapter.report or {}).get("training", {})
+        table.add_row(
+            f"[bold green]{adapter.version} (live)[/]" if is_live else adapter.version,
+            adapter.status,
+            adapter.digest[:12],
+            adapter.run_id,
+            str(training.get("num_pairs", "")),
+        )
+    console.print(table)
+    if adapters.in_force.live == "base":
+        console.print("The base model is live.")
+
+
+@app.command("show")
+def show_adapter(version: str, url: Url = DEFAULT_URL, api_key: ApiKey = "none") -> None:
+    """One version with the gate's report."""
+    from errata import Errata
+
+    with Errata(base_url=url, api_key=api_key) as client:
+        adapter = client.adapters.get(version)
+    console.print_json(json.dumps(adapter.model_dump(mode="json")))
+
+
+@app.command("promote")
+def promote_adapter(version: str, url: Url = DEFAULT_URL, api_key: ApiKey = "none") -> None:
+    """Serve an admitted version (or `base`) to everyone."""
+    from errata import Errata
+
+    with Errata(base_url=url, api_key=api_key) as client:
+        rollout = client.adapters.promote(version)
+    console.print(f"generation {rollout.generation}: {rollout.live}, {rollout.phase}")
+
+
+@app.command("rollback")
+def rollback_adapter(url: Url = DEFAULT_URL, api_key: ApiKey = "none") -> None:
+    """Serve the version that was live before this one."""
+    from errata import Errata
+
+    with Errata(base_url=url, api_key=api_key) as client:
+        rollout = client.adapters.rollback()
+    console.print(f"generation {rollout.generation}: {rollout.live}, {rollout.phase}")

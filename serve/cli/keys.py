@@ -1,0 +1,67 @@
+"""`errata keys`: works on the state's folder itself, so that the first key can be made before a server runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from ..errors import SettingsError
+from ..settings import Settings
+from .options import State, console
+
+if TYPE_CHECKING:
+    from align.state import Store
+
+app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
+
+
+@app.command("create")
+def create_key(
+    name: Annotated[str, typer.Option(help="Whose key it is.")] = "default",
+    scope: Annotated[list[str] | None, typer.Option(help="chat, feedback, admin; may be repeated.")] = None,
+    state: State = Path(".errata"),
+) -> None:
+    """Make a key and show its secret, once."""
+    from align.state import Store
+
+    store = Store(Settings(state=state).database_url)
+    key, secret = store.keys.create(name, scope or ["chat", "feedback"])
+    store.close()
+    console.print(f"{key.id}  {', '.join(key.scopes)}")
+    console.print(secret, style="bold", markup=False, soft_wrap=True)  # whole, however narrow the terminal
+    console.print("Keep it: it is not shown again.")
+
+
+@app.command("list")
+def list_keys(state: State = Path(".errata")) -> None:
+    """The keys that are in use."""
+    store = _store(state)
+    table = Table("id", "name", "scopes")
+    for key in store.keys.active():
+        table.add_row(key.id, escape(key.name), ", ".join(key.scopes))
+    store.close()
+    console.print(table)
+
+
+@app.command("revoke")
+def revoke_key(key_id: str, state: State = Path(".errata")) -> None:
+    """End a key; servers notice within seconds."""
+    store = _store(state)
+    try:
+        store.keys.revoke(key_id)
+    finally:
+        store.close()
+    console.print(f"{key_id} is revoked")
+
+
+def _store(state: Path) -> Store:
+    """One that is there: a mistyped folder must not look like a server without keys."""
+    from align.state import Store
+
+    if not (state / "errata.db").is_file():
+        raise SettingsError(f"there is no server's state in {state}; name its folder with --state")
+    return Store(Settings(state=state).database_url)

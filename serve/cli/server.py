@@ -1,0 +1,81 @@
+"""`errata up` and `errata demo`: the commands that start a server."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import SettingsError
+from ..settings import Settings
+from .options import console
+
+
+def up(
+    model: Annotated[
+        str | None, typer.Option(help="Folder or Hugging Face id; the embedded model by default.")
+    ] = None,
+    model_name: Annotated[
+        str | None, typer.Option(help="What requests call it; by default from --model.")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Beyond loopback, keys are needed.")] = None,
+    port: Annotated[int | None, typer.Option()] = None,
+    state: Annotated[Path | None, typer.Option(help="Folder of everything that must survive.")] = None,
+    replicas: Annotated[int | None, typer.Option(help="Model servers.")] = None,
+    min_corrections: Annotated[
+        int | None, typer.Option(help="New corrections that start a run by themselves.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="JSON file of settings; options win over it.")] = None,
+) -> None:
+    """Serve on this machine until Ctrl+C."""
+    from .. import launch
+
+    given = {
+        "model": model,
+        "model_name": model_name or (Path(model).resolve().name if model else None),
+        "host": host,
+        "port": port,
+        "state": state,
+        "num_replicas": replicas,
+    }
+    settings = launch.absolute(read_settings(config, given, min_corrections))
+    console.print(
+        f"Starting {settings.model_name} with {settings.num_replicas} replica(s), state in {settings.state}"
+    )
+    with launch.running(settings):
+        address = f"http://{settings.host}:{settings.port}"
+        console.print(f"[bold green]Ready[/] {address}/v1   (docs: {address}/docs, Ctrl+C ends)")
+        launch.wait_for_signal()
+        console.print("Shutting down ...")
+
+
+def read_settings(config: Path | None, given: dict[str, Any], min_corrections: int | None) -> Settings:
+    """Of the file, with what was given as options in its place. Raises `SettingsError`, `ValidationError`."""
+    try:
+        values = json.loads(config.read_text()) if config is not None else {}
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"cannot read {config}: {error}") from error
+    if not isinstance(values, dict) or not isinstance(values.get("alignment", {}), dict):
+        raise SettingsError(f"{config} must hold one JSON object of settings")
+    values |= {name: value for name, value in given.items() if value is not None}
+    if min_corrections is not None:
+        values["alignment"] = {**values.get("alignment", {}), "min_corrections": min_corrections}
+    return Settings.model_validate(values)
+
+
+def demo(
+    corrections: Annotated[int, typer.Option(min=40, help="How many corrections the annotators make.")] = 400,
+    seed: Annotated[int, typer.Option(min=0, help="Seeds the scenes, the sampling and the training.")] = 0,
+    scenes: Annotated[int, typer.Option(min=20, help="Held-out scenes, before and after.")] = 300,
+    replicas: Annotated[int | None, typer.Option(help="2 where memory allows, else 1.")] = None,
+    port: Annotated[int, typer.Option(help="0: a free one.")] = 0,
+    output: Annotated[Path, typer.Option(help="Folder for demo.json and demo.png.")] = Path(),
+    exit: Annotated[bool, typer.Option("--exit", help="Stop the server at the end.")] = False,
+) -> None:
+    """The whole loop on the embedded model, over HTTP: chat, correct, align, gate, swap; before and after."""
+    from ..demo.story import Plan, tell
+
+    if not tell(Plan(corrections, seed, scenes, replicas, port, output, exit), console):
+        raise typer.Exit(1)
