@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import distributed
 from transformers import AutoModelForImageTextToText
 
 from .adapter import attach_adapter, save_adapter
@@ -21,9 +20,10 @@ from .config import TrainingConfig
 from .dataset import PreparedPair, Skipped, prepare_pairs
 from .errors import TrainingFailed
 from .examples import Example
-from .logprobs import AnswerBatch, answer_logps, collate
-from .objective import METRIC_NAMES, AnswerLogps, Losses, answer_score, dense_dpo
+from .forward import PairForward
+from .objective import METRIC_NAMES, Losses, answer_score, dense_dpo
 from .rendering import Renderer
+from .workers import Workers
 
 Metrics = dict[str, float]
 OnStep = Callable[[Metrics], None]
@@ -63,7 +63,7 @@ def train(
         model = attach_adapter(model, config.lora)
         run = TrainingRun(model, pairs, config)
         history = list(run.steps(on_step))
-        digest = save_adapter(model, output, str(base)) if run.rank == 0 else ""
+        digest = save_adapter(model, output, str(base)) if run.workers.rank == 0 else ""
     return TrainingResult(
         adapter=str(output),
         digest=digest,
@@ -80,9 +80,8 @@ class TrainingRun:
 
     def __init__(self, model: Any, pairs: Sequence[PreparedPair], config: TrainingConfig) -> None:
         self.model, self.pairs, self.config = model, pairs, config
-        is_distributed = distributed.is_available() and distributed.is_initialized()
-        self.rank = distributed.get_rank() if is_distributed else 0
-        self.num_workers = distributed.get_world_size() if is_distributed else 1
+        self.workers = Workers.current(config.device)
+        self.forward = PairForward(model, config.device)
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         for parameter in self.parameters:
             parameter.grad = torch.zeros_like(
@@ -102,7 +101,7 @@ class TrainingRun:
                     "num_steps": self.num_steps,
                     "epoch": epoch + 1,
                 }
-                if on_step is not None and self.rank == 0:
+                if on_step is not None and self.workers.rank == 0:
                     on_step(metrics)
                 yield metrics
 
@@ -129,22 +128,12 @@ class TrainingRun:
             losses = self._losses(part)
             (losses.loss.sum() / len(batch)).backward()  # type: ignore[no-untyped-call]  # torch has no types here
             sums += torch.stack([losses.metrics[name].sum() for name in METRIC_NAMES]).cpu()
-        self._share_gradients()
-        return dict(zip(METRIC_NAMES, (self._sum_over_workers(sums) / len(batch)).tolist(), strict=True))
+        self.workers.add_gradients(self.parameters)
+        return dict(zip(METRIC_NAMES, (self.workers.total(sums) / len(batch)).tolist(), strict=True))
 
     def _losses(self, part: list[int]) -> Losses:
-        chosen, rejected = self._forward(part)
+        chosen, rejected = self.forward([self.pairs[number] for number in part])
         return dense_dpo(chosen, rejected, self.reference[part].to(self.config.device), self.config.objective)
-
-    def _forward(self, part: list[int]) -> tuple[AnswerLogps, AnswerLogps]:
-        """The chosen answers and the rejected ones, in one pass."""
-        both = answer_logps(self.model, self._collate(part))
-        return both[: len(part)], both[len(part) :]
-
-    def _collate(self, part: list[int]) -> AnswerBatch:
-        pairs = [self.pairs[number] for number in part]
-        answers = [pair.pair.chosen for pair in pairs] + [pair.pair.rejected for pair in pairs]
-        return collate([pair.prompt for pair in pairs] * 2, answers, self.config.device)
 
     @torch.no_grad()
     def _reference_scores(self) -> torch.Tensor:  # (num_pairs, 2): chosen, rejected
@@ -155,14 +144,14 @@ class TrainingRun:
         self.model.eval()
         with self.model.disable_adapter():
             for part in self._own_parts(everything):
-                for side, answers in enumerate(self._forward(part)):
+                for side, answers in enumerate(self.forward([self.pairs[number] for number in part])):
                     scores[part, side] = answer_score(answers, objective.gamma, objective.normalize).cpu()
-        return self._sum_over_workers(scores)
+        return self.workers.total(scores)
 
     def _own_parts(self, batch: list[int]) -> Iterator[list[int]]:
         """This worker's share of a batch, in micro-batches of similar length to spare padding."""
         by_length = sorted(batch, key=lambda number: self.pairs[number].length)
-        own = by_length[self.rank :: self.num_workers]
+        own = self.workers.share(by_length)
         for start in range(0, len(own), self.config.micro_batch_size):
             yield own[start : start + self.config.micro_batch_size]
 
@@ -171,27 +160,6 @@ class TrainingRun:
         order = torch.randperm(len(self.pairs), generator=generator).tolist()
         for start in range(0, len(order), self.config.batch_size):
             yield order[start : start + self.config.batch_size]
-
-    def _share_gradients(self) -> None:
-        """Add up the workers' gradients.
-
-        Every loss is already divided by the global batch, so a sum is exact for shares of any size. The adapter is
-        small: one message does what DistributedDataParallel would overlap with the backward pass.
-        """
-        if self.num_workers == 1:
-            return
-        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
-        total = self._sum_over_workers(torch.cat([gradient.flatten() for gradient in gradients]))
-        sizes = [gradient.numel() for gradient in gradients]
-        for gradient, part in zip(gradients, torch.split(total, sizes), strict=True):
-            gradient.copy_(part.view_as(gradient))
-
-    def _sum_over_workers(self, values: torch.Tensor) -> torch.Tensor:
-        if self.num_workers == 1:
-            return values
-        total = values.to(self.config.device)  # NCCL adds up on the device only
-        distributed.all_reduce(total)
-        return total.to(values.device)
 
 
 def learning_rate(step: int, num_steps: int, config: TrainingConfig) -> float:
