@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from .config import AlignmentConfig
-from .conversation import Conversation
 from .errors import NothingToLearn
 from .examples import Example
 from .gate import Verdict, decide
 from .job import run_job
 from .measurement import measure
 from .split import split_examples
-from .state import Adapter, Blobs, Correction, Response, Run, Store
+from .state import Adapter, Blobs, Run, Store
+from .state.examples import corrected_example, uncorrected_example
 from .state.rollouts import BASE
 from .training import TrainingResult
 
@@ -73,16 +73,18 @@ def align(
 
 def freeze(store: Store, blobs: Blobs, config: AlignmentConfig) -> Frozen:
     """Read the corrections as they stand now. Raises `NothingToLearn` where there are none."""
-    corrections = store.corrections.trainable()
-    if not corrections:
+    examples: list[Example] = []
+    last_sequence = 0
+    for correction, response in store.corrections.trainable():
+        examples.append(corrected_example(correction, response, blobs))
+        last_sequence = correction.sequence
+    if not examples:
         raise NothingToLearn("there is no accepted correction yet; correct some answers first")
-    examples = [
-        _corrected(correction, store.responses.get(correction.response_id), blobs)
-        for correction in corrections
-    ]
     train, held_out = split_examples(examples, config.held_out_share)
-    general = [_uncorrected(response, blobs) for response in store.responses.uncorrected(config.max_general)]
-    return Frozen(train, held_out, general, corrections[-1].sequence, store.rollouts.in_force().live)
+    general = [
+        uncorrected_example(response, blobs) for response in store.responses.uncorrected(config.max_general)
+    ]
+    return Frozen(train, held_out, general, last_sequence, store.rollouts.in_force().live)
 
 
 def judge(
@@ -119,29 +121,6 @@ def publish(
         blob=blob,
         report=report,
         reason="; ".join(verdict.reasons) or None,
-    )
-
-
-def _corrected(correction: Correction, response: Response, blobs: Blobs) -> Example:
-    return _example(correction.id, response, correction.corrected_text, correction, blobs)
-
-
-def _uncorrected(response: Response, blobs: Blobs) -> Example:
-    return _example(response.id, response, response.text, None, blobs)
-
-
-def _example(
-    example_id: str, response: Response, corrected_text: str, correction: Correction | None, blobs: Blobs
-) -> Example:
-    conversation = Conversation.from_json(response.conversation)
-    return Example(
-        id=example_id,
-        conversation=conversation,
-        images={digest: blobs.get_image(digest) for digest in set(conversation.image_ids)},
-        served_text=response.text,
-        served_token_ids=tuple(response.token_ids),
-        corrected_text=corrected_text,
-        spans=() if correction is None else correction.as_spans,
     )
 
 

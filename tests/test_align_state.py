@@ -230,14 +230,42 @@ def test_pages_follow_the_order_of_arrival(store: Store) -> None:
     assert store.corrections.last_sequence() == 5
 
 
+def trainable_ids(store: Store, page_size: int = 256) -> list[str]:
+    return [correction.id for correction, _ in store.corrections.trainable(page_size)]
+
+
 def test_of_several_corrections_of_a_response_the_newest_counts(store: Store) -> None:
     for name in ("r1", "r2"):
         store.responses.add(response(name))
     store.corrections.add(correction("c1", response_id="r1"))
     store.corrections.add(correction("c2", response_id="r2"))
     store.corrections.add(correction("c3", response_id="r1"))
-    assert [one.id for one in store.corrections.trainable()] == ["c2", "c3"]
+    assert trainable_ids(store) == ["c2", "c3"]
     assert [store.corrections.count_after(n) for n in range(4)] == [2, 2, 1, 0]
+
+
+@pytest.mark.parametrize("page_size", [1, 2, 3, 5, 7])
+def test_pages_of_any_size_hold_each_trainable_correction_once_with_its_response(
+    store: Store, page_size: int
+) -> None:
+    for index in range(6):
+        store.responses.add(response(f"r{index}", text=f"answer {index}"))
+        store.corrections.add(correction(f"c{index}", response_id=f"r{index}"))
+    store.corrections.withdraw("c1")
+    store.corrections.withdraw("c2")
+    found = [(one.id, about.text) for one, about in store.corrections.trainable(page_size)]
+    assert found == [(f"c{index}", f"answer {index}") for index in (0, 3, 4, 5)]
+
+
+def test_what_arrives_while_pages_are_read_is_left_out_and_replaces_nothing(store: Store) -> None:
+    for index in range(3):
+        store.responses.add(response(f"r{index}"))
+        store.corrections.add(correction(f"c{index}", response_id=f"r{index}"))
+    pages = store.corrections.trainable(page_size=1)
+    assert next(pages)[0].id == "c0"
+    store.corrections.add(correction("late", response_id="r2"))
+    assert [one.id for one, _ in pages] == ["c1", "c2"]
+    assert trainable_ids(store) == ["c0", "c1", "late"]
 
 
 def test_who_finds_nothing_wrong_in_the_end_takes_the_correction_back(store: Store) -> None:
@@ -245,7 +273,7 @@ def test_who_finds_nothing_wrong_in_the_end_takes_the_correction_back(store: Sto
     store.corrections.add(correction("c1"))
     assert store.responses.uncorrected(10) == []
     store.corrections.add(correction("c2", status="nothing_wrong", spans=[]))
-    assert store.corrections.trainable() == []
+    assert trainable_ids(store) == []
     assert store.corrections.count_after(0) == 0, "it must not make a run due that has nothing to learn"
 
 
@@ -257,7 +285,7 @@ def test_quarantined_and_withdrawn_corrections_do_not_teach(store: Store) -> Non
     store.corrections.add(correction("c3", response_id="r2"))
     store.corrections.withdraw("c3")
     store.corrections.add(correction("c4", response_id="r3"))
-    assert [one.id for one in store.corrections.trainable()] == ["c1", "c4"]
+    assert trainable_ids(store) == ["c1", "c4"]
     assert store.corrections.count_by_status() == {"accepted": 2, "quarantined": 1, "withdrawn": 1}
     with pytest.raises(NotFound, match="no correction 'c9'"):
         store.corrections.withdraw("c9")
@@ -282,7 +310,7 @@ def test_an_erased_response_forgets_its_words_and_takes_no_correction(store: Sto
     assert (erased.is_erased, erased.text, erased.token_ids, erased.conversation) == (True, "", [], [])
     withdrawn = store.corrections.get("c1")
     assert (withdrawn.status, withdrawn.corrected_text, withdrawn.spans) == ("withdrawn", "", [])
-    assert store.corrections.trainable() == []
+    assert trainable_ids(store) == []
     with pytest.raises(NotFound, match="or it was erased"):
         store.corrections.add(correction("c2"))
 

@@ -50,7 +50,7 @@ def ending(status: str) -> Align:
     """An `align` that ends at once, with an adapter like the real one's."""
 
     def align(store: Store, blobs: Blobs, run: Run, base: str, config: Any, workspace: Path) -> Adapter:
-        last = store.corrections.trainable()[-1].sequence if store.corrections.trainable() else 0
+        last = max((correction.sequence for correction, _ in store.corrections.trainable()), default=0)
         store.runs.update(run.id, manifest={"last_sequence": last})
         return adapter_row(store, status=status, run_id=run.id)
 

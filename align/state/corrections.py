@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, func, insert, select, update
+from sqlalchemy import Select, exists, func, insert, select, update
 
 from ..errors import Conflict, NotFound
 from ..spans import Span
 from . import schema
 from .database import Database
+from .responses import Response, responses_by_id
 from .rows import from_row, to_row
 
 
@@ -78,11 +79,22 @@ class Corrections:
         with self._database.read() as connection:
             return [from_row(Correction, row) for row in connection.execute(query)]
 
-    def trainable(self) -> list[Correction]:
-        """All accepted ones, in order of arrival; of several on one response only the newest counts."""
-        query = _trainable().order_by(schema.corrections.c.sequence)
-        with self._database.read() as connection:
-            return [from_row(Correction, row) for row in connection.execute(query)]
+    def trainable(self, page_size: int = 256) -> Iterator[tuple[Correction, Response]]:
+        """All that are accepted now, in order of arrival; of several on one response only the newest counts.
+
+        A page at a time is in memory, each read in a transaction of its own: one that stayed open would keep erased
+        words in the write-ahead log. Corrections that arrive meanwhile are left out, and replace none.
+        """
+        sequence = schema.corrections.c.sequence
+        last, after = self.last_sequence(), 0
+        while after < last:
+            page = _trainable(last).where(sequence > after).order_by(sequence).limit(page_size)
+            with self._database.read() as connection:
+                corrections = [from_row(Correction, row) for row in connection.execute(page)]
+                responses = responses_by_id(connection, [one.response_id for one in corrections])
+            for correction in corrections:
+                yield correction, responses[correction.response_id]
+            after = corrections[-1].sequence if corrections else last
 
     def count_after(self, sequence: int) -> int:
         """How many of the trainable ones arrived later than `sequence`."""
@@ -114,14 +126,18 @@ class Corrections:
             raise NotFound(f"no correction {correction_id!r}")
 
 
-def _trainable() -> Select[Any]:
-    table = schema.corrections
-    newest = (
-        select(func.max(table.c.sequence))
-        .where(table.c.status.in_(("accepted", "nothing_wrong")))
-        .group_by(table.c.response_id)
+def _trainable(up_to: int | None = None) -> Select[Any]:
+    """As things stood when the correction of sequence `up_to` was the newest; none: as they stand."""
+    table, later = schema.corrections, schema.corrections.alias()
+    is_replaced = exists().where(
+        later.c.response_id == table.c.response_id,
+        later.c.sequence > table.c.sequence,
+        later.c.status.in_(("accepted", "nothing_wrong")),
     )
-    return select(table).where(table.c.sequence.in_(newest), table.c.status == "accepted")
+    query = select(table).where(table.c.status == "accepted")
+    if up_to is None:
+        return query.where(~is_replaced)
+    return query.where(table.c.sequence <= up_to, ~is_replaced.where(later.c.sequence <= up_to))
 
 
 def spans_to_json(spans: Iterable[Span]) -> list[dict[str, Any]]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from ..conversation import Conversation
 from ..errors import NotFound
@@ -92,3 +93,9 @@ class Responses:
         with self._database.read() as connection:
             rows = connection.execute(select(table.c.adapter, func.count()).group_by(table.c.adapter)).all()
         return {row[0]: row[1] for row in rows}
+
+
+def responses_by_id(connection: Connection, ids: Sequence[str]) -> dict[str, Response]:
+    """Those that there are, of at most a page of ids."""
+    rows = connection.execute(select(schema.responses).where(schema.responses.c.id.in_(ids)))
+    return {row.id: from_row(Response, row) for row in rows}
