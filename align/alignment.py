@@ -15,6 +15,7 @@ from .examples import Example
 from .gate import Verdict, decide
 from .job import run_job
 from .measurement import measure
+from .provenance import Provenance, provenance_of
 from .split import split_examples
 from .state import Adapter, Blobs, Run, Store
 from .state.examples import corrected_example, uncorrected_example
@@ -34,9 +35,11 @@ class Frozen:
     last_sequence: int
     live: str
 
-    def manifest(self, base: str, config: AlignmentConfig) -> dict[str, Any]:
+    def manifest(self, base: str, provenance: Provenance, config: AlignmentConfig) -> dict[str, Any]:
         return {
             "base": base,
+            **provenance.to_json(),
+            "seed": config.training.seed,
             "live": self.live,
             "train": [example.id for example in self.train],
             "held_out": [example.id for example in self.held_out],
@@ -61,7 +64,7 @@ def align(
     """
     try:
         frozen = freeze(store, blobs, config)
-        store.runs.update(run.id, manifest=frozen.manifest(base, config))
+        store.runs.update(run.id, manifest=frozen.manifest(base, provenance_of(base), config))
         result = run_job(base, frozen.train, config.training, workspace, _reporter(store, run))
         store.runs.update(run.id, status="gating", progress=_training_report(result))
         verdict = judge(store, blobs, frozen, base, Path(result.adapter), config)

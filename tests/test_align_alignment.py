@@ -15,10 +15,13 @@ from align.alignment import align, freeze, publish
 from align.config import AlignmentConfig
 from align.errors import Conflict, NotFound, NothingToLearn, StateError, TrainingFailed
 from align.gate import Verdict
+from align.provenance import Provenance, provenance_of
+from align.scenes import MODEL_PATH
 from align.state import Blobs, Run, Store
 from align.training import TrainingResult
 
 CONFIG = AlignmentConfig(held_out_share=0.5, max_general=2)
+MADE_WITH = Provenance("0.1.0+c0de", "ba5e", "90ce")
 
 
 @pytest.fixture
@@ -67,14 +70,20 @@ def test_the_manifest_names_every_correction_once_on_one_side(store: Store, blob
     for index in range(3):
         answer(store, blobs, f"general{index}", b"image", created=100.0 + index)
     frozen = freeze(store, blobs, CONFIG)
-    manifest = frozen.manifest("the/base", CONFIG)
+    manifest = frozen.manifest("the/base", MADE_WITH, CONFIG)
     assert sorted(manifest["train"] + manifest["held_out"]) == sorted(f"c{index}" for index in range(12))
     assert manifest["train"]
     assert manifest["held_out"]
     assert manifest["general"] == ["general2", "general1"], "the newest, and no more than asked for"
     assert (manifest["base"], manifest["live"], manifest["last_sequence"]) == ("the/base", "base", 12)
     assert AlignmentConfig(**manifest["config"]) == CONFIG
-    assert freeze(store, blobs, CONFIG).manifest("the/base", CONFIG) == manifest
+    assert manifest["seed"] == CONFIG.training.seed
+    assert [manifest[name] for name in ("code_version", "base_digest", "processor_digest")] == [
+        "0.1.0+c0de",
+        "ba5e",
+        "90ce",
+    ]
+    assert freeze(store, blobs, CONFIG).manifest("the/base", MADE_WITH, CONFIG) == manifest
 
 
 def test_the_same_image_is_never_on_both_sides(store: Store, blobs: Blobs) -> None:
@@ -203,10 +212,11 @@ def test_a_run_goes_from_manifest_to_verdict_and_leaves_no_workspace(
     monkeypatch.setattr(alignment, "run_job", run_job)
     monkeypatch.setattr(alignment, "judge", judge)
     workspace = tmp_path / "workspace"
-    adapter = align(store, blobs, run, "the/base", CONFIG, workspace)
+    adapter = align(store, blobs, run, str(MODEL_PATH), CONFIG, workspace)
     assert [one.status for one in seen] == ["running", "running", "gating"]
     assert seen[0].manifest is not None
     assert len(seen[0].manifest["train"] + seen[0].manifest["held_out"]) == 6
+    assert seen[0].manifest["base_digest"] == provenance_of(MODEL_PATH).base_digest
     assert seen[1].progress == {"step": 3.0, "num_steps": 3.0, "loss": 0.1}
     assert adapter.report["training"]["num_pairs"] == 3
     assert adapter.report["gate"]["is_admitted"] is True
@@ -226,7 +236,7 @@ def test_a_training_that_breaks_off_leaves_no_workspace_and_no_adapter(
 
     monkeypatch.setattr(alignment, "run_job", run_job)
     with pytest.raises(TrainingFailed):
-        align(store, blobs, claimed(store), "the/base", CONFIG, workspace)
+        align(store, blobs, claimed(store), str(MODEL_PATH), CONFIG, workspace)
     assert not workspace.exists()
     assert store.adapters.all() == []
 
