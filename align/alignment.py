@@ -13,8 +13,8 @@ from .config import AlignmentConfig
 from .errors import NothingToLearn
 from .examples import Example
 from .gate import Verdict, decide
+from .gate.measurement import measure
 from .job import run_job
-from .measurement import measure
 from .provenance import Provenance, provenance_of
 from .split import split_examples
 from .state import Adapter, Blobs, Run, Store
@@ -57,7 +57,7 @@ def align(
     config: AlignmentConfig,
     workspace: Path,
 ) -> Adapter:
-    """Do a claimed run to its end; returns the adapter it made, admitted or refused.
+    """Do a claimed run to its end; returns the adapter it made, admitted, refused or held for review.
 
     `workspace` is a folder for files on the way; it is removed at the end. Raises `NothingToLearn`,
     `TrainingFailed`, `Conflict` where the run was given up meanwhile; the caller records them.
@@ -119,7 +119,7 @@ def publish(
     blobs.put_folder(Path(result.adapter), blob)
     return store.adapters.publish(
         run.id,
-        status="admitted" if verdict.is_admitted else "refused",
+        status=verdict.decision,
         digest=result.digest,
         blob=blob,
         report=report,

@@ -70,7 +70,7 @@ class Aligner:
         return self._store.corrections.count_after(learned_up_to) >= self._settings.alignment.min_corrections
 
     def _align(self, run: Run) -> None:
-        """To its end: admitted, refused, or failed with its reason."""
+        """To its end: admitted, refused, held, or failed with its reason."""
         seen = self._store.corrections.last_sequence()
         try:
             align(

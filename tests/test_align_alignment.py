@@ -14,7 +14,7 @@ from align import alignment
 from align.alignment import align, freeze, publish
 from align.config import AlignmentConfig
 from align.errors import Conflict, NotFound, NothingToLearn, StateError, TrainingFailed
-from align.gate import Verdict
+from align.gate import Decision, Verdict
 from align.provenance import Provenance, provenance_of
 from align.scenes import MODEL_PATH
 from align.state import Blobs, Run, Store
@@ -144,8 +144,8 @@ def result(folder: Path, digest: str = "d1") -> TrainingResult:
     return TrainingResult(str(adapter), digest, 3, (), (), {"rewards/margins": 0.5}, 1.23)
 
 
-def verdict(is_admitted: bool) -> Verdict:
-    return Verdict(is_admitted, ("the margin grew",), {}, 20, 20)
+def verdict(decision: Decision) -> Verdict:
+    return Verdict(decision, ("the margin grew",), (), {}, 20, 20)
 
 
 def claimed(store: Store) -> Run:
@@ -155,16 +155,16 @@ def claimed(store: Store) -> Run:
     return run
 
 
-@pytest.mark.parametrize(("is_admitted", "status"), [(True, "admitted"), (False, "refused")])
+@pytest.mark.parametrize("decision", ["admitted", "refused", "held"])
 def test_a_result_is_published_with_its_report_whatever_the_verdict(
-    store: Store, blobs: Blobs, tmp_path: Path, is_admitted: bool, status: str
+    store: Store, blobs: Blobs, tmp_path: Path, decision: Decision
 ) -> None:
     run = claimed(store)
-    adapter = publish(store, blobs, run, result(tmp_path / "w"), verdict(is_admitted), {"gate": "report"})
-    assert (adapter.version, adapter.status, adapter.run_id) == ("v0001", status, run.id)
+    adapter = publish(store, blobs, run, result(tmp_path / "w"), verdict(decision), {"gate": "report"})
+    assert (adapter.version, adapter.status, adapter.run_id) == ("v0001", decision, run.id)
     assert (blobs.fetch_folder(adapter.blob) / "adapter_model.safetensors").read_bytes() == b"weights"
     ended = store.runs.get(run.id)
-    assert (ended.status, ended.adapter, ended.reason) == (status, "v0001", "the margin grew")
+    assert (ended.status, ended.adapter, ended.reason) == (decision, "v0001", "the margin grew")
     assert ended.report == adapter.report == {"gate": "report"}
 
 
@@ -179,7 +179,7 @@ def test_no_version_is_named_before_its_files_are_there(
     with monkeypatch.context() as patch:
         patch.setattr(blobs, "put_folder", fail)
         with pytest.raises(OSError, match="no space left"):
-            publish(store, blobs, run, result(tmp_path / "w"), verdict(True), {})
+            publish(store, blobs, run, result(tmp_path / "w"), verdict("admitted"), {})
     assert store.adapters.all() == []
     assert store.runs.get(run.id).status == "running"
 
@@ -188,7 +188,7 @@ def test_a_run_that_was_given_up_publishes_no_version(store: Store, blobs: Blobs
     run = claimed(store)
     store.runs.fail_orphans("the aligner was restarted")
     with pytest.raises(Conflict, match="ended before its adapter was published"):
-        publish(store, blobs, run, result(tmp_path / "w"), verdict(True), {})
+        publish(store, blobs, run, result(tmp_path / "w"), verdict("admitted"), {})
     assert store.adapters.all() == []
     assert store.runs.get(run.id).reason == "the aligner was restarted"
 
@@ -207,7 +207,7 @@ def test_a_run_goes_from_manifest_to_verdict_and_leaves_no_workspace(
 
     def judge(*_: Any) -> Verdict:
         seen.append(store.runs.get(run.id))
-        return verdict(True)
+        return verdict("admitted")
 
     monkeypatch.setattr(alignment, "run_job", run_job)
     monkeypatch.setattr(alignment, "judge", judge)
@@ -219,7 +219,7 @@ def test_a_run_goes_from_manifest_to_verdict_and_leaves_no_workspace(
     assert seen[0].manifest["base_digest"] == provenance_of(MODEL_PATH).base_digest
     assert seen[1].progress == {"step": 3.0, "num_steps": 3.0, "loss": 0.1}
     assert adapter.report["training"]["num_pairs"] == 3
-    assert adapter.report["gate"]["is_admitted"] is True
+    assert adapter.report["gate"]["decision"] == "admitted"
     assert store.runs.get(run.id).status == "admitted"
     assert not workspace.exists()
 

@@ -492,7 +492,9 @@ def test_what_was_decided_from_another_rollout_is_refused(store: Store) -> None:
     assert store.rollouts.propose("base", based_on=store.rollouts.in_force()).live == "base"
 
 
-@pytest.mark.parametrize(("status", "word"), [("refused", "refused"), ("retired", "retired")])
+@pytest.mark.parametrize(
+    ("status", "word"), [("refused", "refused"), ("held", "held"), ("retired", "retired")]
+)
 def test_only_an_admitted_adapter_may_be_proposed(store: Store, status: str, word: str) -> None:
     adapter_row(store, status=status)
     with pytest.raises(Conflict, match=f"v0001 is {word}; only an admitted adapter may serve"):

@@ -108,7 +108,7 @@ def test_corrections_start_a_run_whose_adapter_is_admitted_and_changes_the_answe
     assert after == loop.greedy("errata-scenes@v0001")
     assert after != before
     report = loop.errata.adapters.get("v0001").report
-    assert report["gate"]["is_admitted"]
+    assert report["gate"]["decision"] == "admitted"
     assert report["training"]["rewards/margins"] > 0
 
 

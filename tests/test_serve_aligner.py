@@ -159,7 +159,7 @@ def test_an_admitted_adapter_is_proposed(
     assert (store.rollouts.newest().live, store.rollouts.newest().status) == ("v0001", "preparing")
 
 
-@pytest.mark.parametrize("status", ["refused", "failed"])
+@pytest.mark.parametrize("status", ["refused", "held", "failed"])
 def test_what_was_not_admitted_is_not_proposed(
     aligner: Aligner, store: Store, monkeypatch: pytest.MonkeyPatch, status: str
 ) -> None:

@@ -21,7 +21,7 @@ from .runs import update_run
 class Adapter:
     version: str
     created: float
-    status: str  # admitted | refused | retired
+    status: str  # admitted | refused | held | retired
     digest: str
     run_id: str
     blob: str

@@ -14,14 +14,14 @@ from . import schema
 from .database import Database
 from .rows import from_row, to_row
 
-ENDED = ("admitted", "refused", "failed")
+ENDED = ("admitted", "refused", "held", "failed")
 
 
 @dataclass(frozen=True)
 class Run:
     id: str
     created: float
-    status: str  # requested | running | gating | admitted | refused | failed
+    status: str  # requested | running | gating | admitted | refused | held | failed
     trigger: str  # count | request
     heartbeat: float | None = None
     ended: float | None = None

@@ -48,7 +48,9 @@ runs = Table(
     metadata,
     Column("id", String, primary_key=True),
     Column("created", Float, nullable=False),
-    Column("status", String, nullable=False),  # requested | running | gating | admitted | refused | failed
+    Column(
+        "status", String, nullable=False
+    ),  # requested | running | gating | admitted | refused | held | failed
     Column("trigger", String, nullable=False),  # count | request
     Column("heartbeat", Float),
     Column("ended", Float),
@@ -64,7 +66,7 @@ adapters = Table(
     metadata,
     Column("version", String, primary_key=True),
     Column("created", Float, nullable=False),
-    Column("status", String, nullable=False),  # admitted | refused | retired
+    Column("status", String, nullable=False),  # admitted | refused | held | retired
     Column("digest", String, nullable=False),
     Column("run_id", String, nullable=False),
     Column("blob", String, nullable=False),

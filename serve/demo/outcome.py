@@ -30,7 +30,7 @@ class Outcome:
     after: Figures
     change: Change
     num_corrections: int
-    verdict: str  # admitted | refused | failed
+    verdict: str  # admitted | refused | held | failed
     reasons: str
     adapter: str
     num_requests: int

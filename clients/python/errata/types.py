@@ -6,7 +6,7 @@ from typing import Any
 
 from openai import BaseModel
 
-ENDED = ("admitted", "refused", "failed", "promoted")
+ENDED = ("admitted", "refused", "held", "failed", "promoted")
 
 
 class Span(BaseModel):
@@ -63,7 +63,7 @@ class AdapterList(BaseModel):
 
 
 class Alignment(BaseModel):
-    """A training run. `reason` says why it was refused or failed; `adapter` is the version that it published."""
+    """A training run. `reason` says why it was refused, held for review or failed; `adapter` is what it published."""
 
     id: str
     status: str

@@ -16,16 +16,16 @@ from typing import Any, TypeVar
 import torch
 from transformers import AutoModelForImageTextToText
 
-from .adapter import load_adapter
-from .config import GateConfig, ObjectiveConfig
-from .errors import InvalidConversation, InvalidImage, UnfitPair
-from .examples import Example
-from .gate import ItemMeasurement, Measured
-from .logprobs import answer_logps, collate, join_tensors
-from .objective import anchor_loss, answer_score
-from .pairs import Answer, Pair, make_pair
-from .rendering import Rendered, Renderer
-from .spans import ordered
+from ..adapter import load_adapter
+from ..config import GateConfig, ObjectiveConfig
+from ..errors import InvalidConversation, InvalidImage, UnfitPair
+from ..examples import Example
+from ..logprobs import answer_logps, collate, join_tensors
+from ..objective import anchor_loss, answer_score
+from ..pairs import Answer, Pair, make_pair
+from ..rendering import Rendered, Renderer
+from ..spans import ordered
+from .measured import ItemMeasurement, Measured
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from transformers import AutoModelForImageTextToText
 from align.config import GateConfig, LoraSettings, ObjectiveConfig, TrainingConfig
 from align.conversation import Conversation, Message, Text
 from align.examples import Example
-from align.measurement import coverage, greedy_answers, is_readable, measure, undisputed_words
+from align.gate.measurement import coverage, greedy_answers, is_readable, measure, undisputed_words
 from align.rendering import Renderer
 from align.spans import Span
 from align.training import train
