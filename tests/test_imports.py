@@ -17,7 +17,9 @@ PACKAGES = {"serve": ROOT / "serve", "align": ROOT / "align", "errata": ROOT / "
 HEAVY = ("torch", "transformers", "peft", "ray")
 
 
-@pytest.mark.parametrize("module", ["align.state", "align.spans", "serve.api.schema", "errata"])
+@pytest.mark.parametrize(
+    "module", ["align.state", "align.abuse.screening", "align.spans", "serve.api.schema", "errata"]
+)
 def test_light_modules_load_nothing_heavy(module: str) -> None:
     program = f"import sys, {module}; print(*sorted({set(HEAVY)!r} & sys.modules.keys()))"
     loaded = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
@@ -33,9 +35,9 @@ def test_a_heavy_module_would_be_noticed() -> None:
 def house(tmp_path: Path) -> Path:
     """The project's rules over packages that hold next to nothing."""
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    for name in ("align/state", "serve/api", "errata"):
+    for name in ("align/state", "align/abuse", "serve/api", "errata"):
         (tmp_path / name).mkdir(parents=True)
-    for name in ("align", "align/state", "serve", "serve/api", "errata"):
+    for name in ("align", "align/state", "align/abuse", "serve", "serve/api", "errata"):
         (tmp_path / name / "__init__.py").touch()
     (tmp_path / "serve/api/schema.py").write_text("from align import state\n")
     return tmp_path
@@ -62,6 +64,7 @@ def test_the_contracts_are_kept_where_imports_point_down(house: Path) -> None:
         ("errata/client.py", "from align import spans", "the Python client needs neither"),
         ("errata/client.py", "import torch", "the Python client needs neither"),
         ("align/state/runs.py", "from ..tensors import cosine", "start without torch"),
+        ("align/abuse/shares.py", "from ..tensors import cosine", "start without torch"),
         ("serve/api/schema.py", "import ray", "start without torch"),
     ],
 )

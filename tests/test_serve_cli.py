@@ -104,7 +104,7 @@ def test_a_key_may_chat_and_correct_unless_told_otherwise(errata: Errata, tmp_pa
 
 def test_an_unknown_scope_is_refused(errata: Errata, tmp_path: Path) -> None:
     answer = errata("keys", "create", "--scope", "root", "--state", tmp_path)
-    assert complaint(answer) == "unknown scope root; choose from chat, feedback, admin"
+    assert complaint(answer) == "unknown scope root; choose from chat, feedback, authors, admin"
 
 
 def test_an_unknown_key_cannot_be_revoked(errata: Errata, tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from . import schema
 from .database import Database
 from .rows import from_row, to_row
 
-SCOPES = ("chat", "feedback", "admin")
+SCOPES = ("chat", "feedback", "authors", "admin")
+"""`authors`: trusted to name who made a correction, as an application does that many people use."""
 
 
 @dataclass(frozen=True)

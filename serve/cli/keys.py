@@ -22,7 +22,9 @@ app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
 @app.command("create")
 def create_key(
     name: Annotated[str, typer.Option(help="Whose key it is.")] = "default",
-    scope: Annotated[list[str] | None, typer.Option(help="chat, feedback, admin; may be repeated.")] = None,
+    scope: Annotated[
+        list[str] | None, typer.Option(help="chat, feedback, authors, admin; may be repeated.")
+    ] = None,
     state: State = Path(".errata"),
 ) -> None:
     """Make a key and show its secret, once."""

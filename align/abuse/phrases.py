@@ -1,0 +1,53 @@
+"""What a correction inserts, as runs of words and as phrases that can be counted. Knows nothing of sources or rules.
+
+White space, punctuation, case and invisible characters make no difference: they are the first that one would vary.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from difflib import SequenceMatcher
+
+MAX_PHRASE_WORDS = 3
+"""A planted claim that is worded anew each time still names the same thing: `a purple umbrella`."""
+
+# scripts without spaces between words: each character counts as a word
+_UNSPACED = "\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
+
+
+def words(text: str) -> list[str]:
+    """Casefolded, in compatibility form (NFKC), without format characters such as zero-width spaces."""
+    visible = "".join(c for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c) != "Cf")
+    return _WORD.findall(visible.casefold())
+
+
+def inserted_runs(served: str, corrected: str) -> list[str]:
+    """Each run of words that the corrected text has and the served one has not, in order."""
+    left, right = words(served), words(corrected)
+    opcodes = SequenceMatcher(None, left, right, autojunk=False).get_opcodes()
+    return [" ".join(right[start:end]) for tag, _, _, start, end in opcodes if tag in ("insert", "replace")]
+
+
+def phrases(runs: Iterable[str]) -> frozenset[str]:
+    """Every phrase of up to `MAX_PHRASE_WORDS` words within the runs, and the runs themselves."""
+    result: set[str] = set()
+    for run in runs:
+        result.add(run)
+        result |= _phrases_within(run.split(" "))
+    return frozenset(result)
+
+
+def says(text_words: Sequence[str], phrase: str) -> bool:
+    """Whether a text, given as its `words`, holds the phrase."""
+    return f" {phrase} " in f" {' '.join(text_words)} "
+
+
+def _phrases_within(run: Sequence[str]) -> set[str]:
+    return {
+        " ".join(run[start : start + size])
+        for size in range(1, MAX_PHRASE_WORDS + 1)
+        for start in range(len(run) - size + 1)
+    }
