@@ -42,11 +42,29 @@ class LoraSettings(_Config):
     )
 
 
+class ForwardConfig(_Config):
+    """How log-probs are computed. Every choice gives the same ones; `precision` to its own rounding."""
+
+    share_prefix: bool = Field(
+        True, description="Read prompt, images and common words once for the chosen and the rejected answer."
+    )
+    image_cache_bytes: int = Field(
+        2 * 1024**3, ge=0, description="Memory for features of images seen before; 0 encodes them every time."
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="Of the forward and backward pass. The adapter's weights stay in float32."
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="Compute layers again in the backward pass: a third slower, with far less memory."
+    )
+
+
 class TrainingConfig(_Config):
     """One run: from the base, over all corrections given."""
 
     objective: ObjectiveConfig = ObjectiveConfig()
     lora: LoraSettings = LoraSettings()
+    forward: ForwardConfig = ForwardConfig()
     learning_rate: float = Field(2e-4, gt=0, description="Peak rate of AdamW.")
     num_epochs: int = Field(3, ge=1, description="Passes over all pairs.")
     batch_size: int = Field(16, ge=1, description="Pairs per optimizer step, over all workers.")

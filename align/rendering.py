@@ -25,6 +25,8 @@ class Rendered:
     """The prompt, with each image's placeholder repeated for every position that its features take."""
     tensors: dict[str, torch.Tensor]
     """What else the model's forward takes: `pixel_values` and its companions. Empty without images."""
+    image_ids: tuple[str, ...] = ()
+    """SHA-256 of each image, in the order of the placeholders."""
 
     @property
     def num_tokens(self) -> int:
@@ -79,7 +81,7 @@ class Renderer:
         tensors = {name: value for name, value in inputs.items() if isinstance(value, torch.Tensor)}
         input_ids = tensors.pop("input_ids")[0].tolist()
         tensors.pop("attention_mask", None)  # all ones: one conversation is never padded
-        return Rendered(tuple(input_ids), tensors)
+        return Rendered(tuple(input_ids), tensors, conversation.image_ids)
 
     def _content(self, parts: tuple[Text | Image, ...], decoded: Mapping[str, PIL.Image.Image]) -> Any:
         if not self.has_vision:

@@ -58,7 +58,8 @@ def train(
     started = time.monotonic()
     with _seeded(config):
         renderer = Renderer.from_pretrained(base)
-        model = AutoModelForImageTextToText.from_pretrained(base, dtype=torch.float32).to(config.device)
+        dtype = getattr(torch, config.forward.precision)
+        model = AutoModelForImageTextToText.from_pretrained(base, dtype=dtype).to(config.device)
         pairs, skipped = prepare_pairs(examples, renderer, _max_length(model, config))
         model = attach_adapter(model, config.lora)
         run = TrainingRun(model, pairs, config)
@@ -81,7 +82,7 @@ class TrainingRun:
     def __init__(self, model: Any, pairs: Sequence[PreparedPair], config: TrainingConfig) -> None:
         self.model, self.pairs, self.config = model, pairs, config
         self.workers = Workers.current(config.device)
-        self.forward = PairForward(model, config.device)
+        self.forward = PairForward(model, pairs, config.forward)
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         for parameter in self.parameters:
             parameter.grad = torch.zeros_like(

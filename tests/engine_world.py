@@ -13,9 +13,9 @@ import torch
 from tiny_models import png
 
 from align.conversation import Conversation, Image, Message, Text
+from align.rendering import Rendered
 from serve.engine.engine import TransformersEngine
 from serve.engine.protocol import BASE, Delta, Sampling
-from serve.engine.sequence import TransformersPrompt
 
 WAIT_S = 60
 """Far above what anything takes: a test that waits this long has failed."""
@@ -107,14 +107,14 @@ def reference_ids(
 ) -> list[int]:
     """What transformers' own greedy `generate` answers to the same inputs."""
     prompt = engine.prepare(conversation, IMAGES)
-    assert isinstance(prompt, TransformersPrompt)
-    input_ids = torch.tensor([prompt.rendered.input_ids])
+    assert isinstance(prompt, Rendered)
+    input_ids = torch.tensor([prompt.input_ids])
     output = model.generate(
         input_ids=input_ids,
         attention_mask=torch.ones_like(input_ids),
         max_new_tokens=max_tokens,
         do_sample=False,
-        **prompt.rendered.tensors,
+        **prompt.tensors,
     )
     ids: list[int] = output[0, input_ids.shape[1] :].tolist()
     return ids

@@ -13,10 +13,10 @@ from engine_world import CONVERSATIONS, IMAGES, WAIT_S, Answer, ask, reference_i
 from pydantic import ValidationError
 from transformers import AutoModelForImageTextToText
 
+from align.rendering import Rendered
 from serve.engine.config import EngineConfig
 from serve.engine.engine import TransformersEngine
 from serve.engine.protocol import BASE, Sampling
-from serve.engine.sequence import TransformersPrompt
 from serve.errors import EngineFull, InvalidPrompt, SettingsError, UnknownAdapter
 
 CONFIG = EngineConfig(max_num_sequences=4, max_model_len=256, max_waiting=64, num_adapter_slots=2, max_rank=8)
@@ -108,7 +108,7 @@ def test_the_same_seed_gives_the_same_tokens_whatever_else_runs(engine: Transfor
 def test_a_prompt_of_images_seen_before_answers_the_same(folder: Path, expected: list[list[int]]) -> None:
     engine = TransformersEngine.from_pretrained(folder, CONFIG)
     first, second = (submit(engine, CONVERSATIONS[2]).wait().token_ids for _ in range(2))
-    kept = list(engine._runner._image_features._features)
+    kept = list(engine._runner._image_features._kept)
     engine.close()
     assert first == second == expected[2]
     assert len(kept) == 2
@@ -211,12 +211,10 @@ def test_a_waiting_sequence_can_be_cancelled(own_engine: TransformersEngine) -> 
     assert answer.token_ids == []
 
 
-def broken_prompt(engine: TransformersEngine, pixels: torch.Tensor) -> TransformersPrompt:
-    from align.rendering import Rendered
-
+def broken_prompt(engine: TransformersEngine, pixels: torch.Tensor) -> Rendered:
     prompt = engine.prepare(CONVERSATIONS[1], IMAGES)
-    assert isinstance(prompt, TransformersPrompt)
-    return TransformersPrompt(Rendered(prompt.rendered.input_ids, {"pixel_values": pixels}), ("broken",))
+    assert isinstance(prompt, Rendered)
+    return Rendered(prompt.input_ids, {"pixel_values": pixels}, ("broken",))
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
 from align.conversation import Conversation
 from align.errors import AlignError, InvalidAdapter
-from align.rendering import Renderer
+from align.rendering import Rendered, Renderer
 
 from ..errors import EngineFull, InvalidPrompt
 from .adapters import LowRank, read_adapter
@@ -26,7 +26,7 @@ from .device import torch_device, torch_dtype
 from .protocol import BASE, Delta, EngineStats, Prompt, Sampling
 from .runner import Runner
 from .scheduler import schedule
-from .sequence import Sequence, TransformersPrompt
+from .sequence import Sequence
 from .slots import SlotTable
 
 logger = logging.getLogger(__name__)
@@ -79,12 +79,12 @@ class TransformersEngine:
                 f"The prompt has {rendered.num_tokens} tokens and the model takes {self.max_model_len} with "
                 "its answer: shorten it."
             )
-        return TransformersPrompt(rendered, conversation.image_ids)
+        return rendered
 
     def submit(
         self, prompt: Prompt, sampling: Sampling, adapter: str, on_delta: Callable[[Delta], None]
     ) -> str:
-        assert isinstance(prompt, TransformersPrompt), "a prompt must come from this engine's `prepare`"
+        assert isinstance(prompt, Rendered), "a prompt must come from this engine's `prepare`"
         if sampling.max_tokens < 1 or prompt.num_tokens + sampling.max_tokens > self.max_model_len:
             raise InvalidPrompt(
                 f"A prompt of {prompt.num_tokens} tokens leaves room for 1 to "

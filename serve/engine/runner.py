@@ -10,13 +10,13 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
 from align.errors import InvalidAdapter
+from align.image_features import ImageFeatures
 
 from ..errors import SettingsError
 from .adapters import LowRank
 from .cache import SlotCache
 from .capacity import capacity
 from .config import EngineConfig
-from .image_features import ImageFeatures
 from .sequence import Sequence
 from .slots import BASE_SLOT
 from .slotted_linear import Routing, install
@@ -48,12 +48,12 @@ class Runner:
 
     def prefill(self, sequence: Sequence, row: int) -> Tensor:
         """Read the prompt into a row of the cache; logits (1, V) of the first answer token."""
-        rendered = sequence.prompt.rendered
+        (prompt,), features = self._image_features.replace_pixels([sequence.prompt])
         tensors = {
             name: tensor.to(self._device, self._dtype if tensor.is_floating_point() else None)
-            for name, tensor in rendered.tensors.items()
+            for name, tensor in prompt.tensors.items()
         }
-        input_ids = torch.tensor([rendered.input_ids], device=self._device)
+        input_ids = torch.tensor([prompt.input_ids], device=self._device)
         if hasattr(self._inner, "rope_deltas"):  # Qwen-VL keeps that of the last prompt
             self._inner.rope_deltas = None
         self._routing.set([sequence.slot], self._device)
@@ -64,7 +64,8 @@ class Runner:
             past_key_values=prompt_cache,
             use_cache=True,
             logits_to_keep=1,
-            **self._image_features.replace_pixels(sequence.prompt.image_ids, tensors),
+            **tensors,
+            **features,
         ).logits[:, -1]
         deltas = getattr(self._inner, "rope_deltas", None)
         sequence.position_offset = 0 if deltas is None else int(deltas.flatten()[0])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from typing import Any
 
 from align.rendering import Rendered
@@ -14,26 +13,13 @@ from .protocol import Delta, FinishReason, Sampling
 from .stopping import StopStrings
 
 
-@dataclass(frozen=True)
-class TransformersPrompt:
-    """Implements `Prompt`."""
-
-    rendered: Rendered
-    image_ids: tuple[str, ...]
-    """SHA-256 of each image, in the order of the placeholders."""
-
-    @property
-    def num_tokens(self) -> int:
-        return self.rendered.num_tokens
-
-
 class Sequence:
     """`num_cached` counts the positions that key/value memory holds: all but the last sampled token."""
 
     def __init__(
         self,
         sequence_id: str,
-        prompt: TransformersPrompt,
+        prompt: Rendered,
         sampling: Sampling,
         version: str,
         slot: int,
