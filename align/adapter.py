@@ -7,10 +7,7 @@ whichever adapter answers.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import shutil
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +18,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from .config import LoraSettings
+from .durable import appears_whole
 from .errors import InvalidAdapter
 
 FILES = (CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME)
@@ -71,10 +69,8 @@ def save_adapter(model: Any, folder: Path, base: str) -> str:
     """
     if folder.exists():
         raise FileExistsError(f"{folder} exists, and an adapter never changes; choose another folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.parent / f".{folder.name}.{uuid.uuid4().hex}"
-    temporary.mkdir()
-    try:
+    with appears_whole(folder) as temporary:
+        temporary.mkdir()
         config = model.peft_config[model.active_adapter]
         config.base_model_name_or_path, config.inference_mode = base, True
         config.save_pretrained(str(temporary))
@@ -84,13 +80,6 @@ def save_adapter(model: Any, folder: Path, base: str) -> str:
             temporary / SAFETENSORS_WEIGHTS_NAME,
             metadata={"format": "pt"},
         )
-        for path in (*temporary.iterdir(), temporary):
-            _sync(path)
-        temporary.rename(folder)
-        _sync(folder.parent)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
     return adapter_digest(folder)
 
 
@@ -135,11 +124,3 @@ def _tensor_names(folder: Path) -> set[str]:
             return set(weights.keys())
     except SafetensorError as error:
         raise InvalidAdapter(f"{folder / SAFETENSORS_WEIGHTS_NAME} is damaged: {error}") from error
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

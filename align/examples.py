@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from .conversation import Conversation
 from .spans import Span
@@ -30,3 +31,28 @@ class Example:
     def group(self) -> str:
         """What must never be on both sides of a split: the images, or the words where there are none."""
         return ",".join(sorted(set(self.conversation.image_ids))) or repr(self.conversation)
+
+    def to_json(self) -> dict[str, Any]:
+        """All but the bytes of the images, which are named by their SHA-256."""
+        return {
+            "id": self.id,
+            "conversation": self.conversation.to_json(),
+            "images": sorted(self.images),
+            "served_text": self.served_text,
+            "served_token_ids": list(self.served_token_ids),
+            "corrected_text": self.corrected_text,
+            "spans": [asdict(span) for span in self.spans],
+        }
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any], image: Callable[[str], bytes]) -> Example:
+        """`image` gives the bytes for a SHA-256."""
+        return cls(
+            id=record["id"],
+            conversation=Conversation.from_json(record["conversation"]),
+            images={sha256: image(sha256) for sha256 in record["images"]},
+            served_text=record["served_text"],
+            served_token_ids=tuple(record["served_token_ids"]),
+            corrected_text=record["corrected_text"],
+            spans=tuple(Span(**span) for span in record["spans"]),
+        )

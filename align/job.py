@@ -18,10 +18,9 @@ from pydantic import TypeAdapter
 
 from . import errors
 from .config import TrainingConfig
-from .conversation import Conversation
+from .durable import write_whole
 from .errors import AlignError, TrainingFailed
 from .examples import Example
-from .spans import Span
 from .training import Metrics, OnStep, TrainingResult, train
 
 POLL_S = 0.2
@@ -57,33 +56,16 @@ def write_examples(folder: Path, examples: Sequence[Example]) -> None:
     for example in examples:
         for sha256, encoded in example.images.items():
             (images / sha256).write_bytes(encoded)
-    records = [
-        {
-            "id": example.id,
-            "conversation": example.conversation.to_json(),
-            "images": sorted(example.images),
-            "served_text": example.served_text,
-            "served_token_ids": example.served_token_ids,
-            "corrected_text": example.corrected_text,
-            "spans": [asdict(span) for span in example.spans],
-        }
-        for example in examples
-    ]
+    records = [example.to_json() for example in examples]
     (folder / "examples.json").write_text(json.dumps(records))
 
 
 def read_examples(folder: Path) -> list[Example]:
+    def image(sha256: str) -> bytes:
+        return (folder / "images" / sha256).read_bytes()
+
     return [
-        Example(
-            id=record["id"],
-            conversation=Conversation.from_json(record["conversation"]),
-            images={sha256: (folder / "images" / sha256).read_bytes() for sha256 in record["images"]},
-            served_text=record["served_text"],
-            served_token_ids=tuple(record["served_token_ids"]),
-            corrected_text=record["corrected_text"],
-            spans=tuple(Span(**span) for span in record["spans"]),
-        )
-        for record in json.loads((folder / "examples.json").read_text())
+        Example.from_json(record, image) for record in json.loads((folder / "examples.json").read_bytes())
     ]
 
 
@@ -140,7 +122,7 @@ def _worker(settings: dict[str, Any]) -> None:
 
         result = train(settings["base"], read_examples(folder), config, folder / "adapter", report)
     if result.digest:  # rank 0, which saved the adapter
-        (folder / "result.json").write_text(json.dumps(asdict(result)))
+        write_whole(folder / "result.json", json.dumps(asdict(result)).encode())
 
 
 def _thread_limits(num_threads: int) -> dict[str, str]:

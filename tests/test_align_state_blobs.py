@@ -106,7 +106,7 @@ def test_a_fetched_folder_is_not_fetched_again(
     tree = Blobs(f"memory://{uuid.uuid4().hex}", cache=tmp_path / "cache")
     tree.put_folder(adapter, "adapters/d1")
     fetched = tree.fetch_folder("adapters/d1")
-    monkeypatch.setattr(blobs, "_write_whole", lambda *_: pytest.fail("fetched twice"))
+    monkeypatch.setattr(blobs, "write_whole", lambda *_: pytest.fail("fetched twice"))
     assert tree.fetch_folder("adapters/d1") == fetched
 
 

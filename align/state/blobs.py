@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import uuid
 from pathlib import Path
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from ..durable import write_whole
 from ..errors import NotFound, StateError
 
 
@@ -61,28 +60,13 @@ class Blobs:
         if not (target / "COMPLETE").exists():
             target.mkdir(parents=True, exist_ok=True)
             for file in [*names, "COMPLETE"]:
-                _write_whole(target / file, self._files.cat_file(f"{self._root}/{name}/{file}"))
+                write_whole(target / file, self._files.cat_file(f"{self._root}/{name}/{file}"))
         return target
 
     def _put(self, name: str, data: bytes) -> None:
         if self._is_local:
             path = Path(self._root) / name
             if not path.exists():
-                _write_whole(path, data)
+                write_whole(path, data)
         elif not self._files.exists(f"{self._root}/{name}"):
             self._files.pipe_file(f"{self._root}/{name}", data)
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
