@@ -5,7 +5,7 @@ A config is resolved once and never written again; unknown fields are refused, s
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -86,6 +86,16 @@ class TrainingConfig(_Config):
     num_threads: int = Field(1, ge=1, description="Compute threads per worker.")
     niceness: int = Field(10, ge=0, le=19, description="How far a worker lowers its priority (Unix nice).")
     device: str = Field("cpu", description="Torch device; with workers, `cuda` asks Ray for one GPU each.")
+    checkpoint_every: int = Field(
+        25,
+        ge=1,
+        description="Optimizer steps between two checkpoints, from which a run that broke off goes on.",
+    )
+
+    PLACEMENT: ClassVar[frozenset[str]] = frozenset(
+        {"num_workers", "num_cpus", "num_threads", "niceness", "device", "checkpoint_every"}
+    )
+    """Where and how safely a run runs: fields that change nothing in what it learns."""
 
 
 class GateConfig(_Config):

@@ -8,6 +8,7 @@ AlignError
 ├── InvalidAdapter      an adapter's files are damaged, foreign, or match no module
 ├── NothingToLearn      too few corrections for a run
 ├── TrainingFailed      a run broke off: the loss is no number, or a worker died
+├── TrainingStopped     a run was told to stop, and goes on from its checkpoint when it is started again
 ├── NotFound            no such response, correction, run or adapter
 ├── Conflict            the same key or state change with another content
 └── StateError          the store or the blobs cannot be used as they are
@@ -43,6 +44,10 @@ class NothingToLearn(AlignError):
 
 
 class TrainingFailed(AlignError):
+    pass
+
+
+class TrainingStopped(AlignError):
     pass
 
 

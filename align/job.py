@@ -40,7 +40,7 @@ def run_job(
     """
     folder.mkdir(parents=True, exist_ok=True)
     if config.num_workers == 0:
-        return train(base, examples, config, folder / "adapter", on_step)
+        return train(base, examples, config, folder / "adapter", on_step, folder / "checkpoints")
     write_examples(folder, examples)
     (folder / "progress.jsonl").unlink(missing_ok=True)
     failure = _follow(folder / "progress.jsonl", _Fit(base, config, folder), on_step)

@@ -4,11 +4,14 @@ several equal workers of a torch process group; knows nothing of Ray.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +19,10 @@ import torch
 from transformers import AutoModelForImageTextToText
 
 from .adapter import attach_adapter, save_adapter
+from .checkpoints import Checkpoint, Checkpoints, restore_training, training_tensors
 from .config import TrainingConfig
 from .dataset import PreparedPair, Skipped, prepare_pairs
-from .errors import TrainingFailed
+from .errors import TrainingFailed, TrainingStopped
 from .examples import Example
 from .forward import PairForward
 from .objective import METRIC_NAMES, Losses, answer_score, dense_dpo
@@ -48,8 +52,13 @@ def train(
     config: TrainingConfig,
     output: Path,
     on_step: OnStep | None = None,
+    checkpoints: Path | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> TrainingResult:
     """Train a fresh adapter of `base` on the corrected examples and save it to the folder `output`.
+
+    With a folder of `checkpoints` it goes on from the newest one of the same run; `should_stop` is asked after every
+    step, and ends the run with `TrainingStopped` once its state is saved there.
 
     Inside a torch process group every worker calls this with the same arguments: each takes its share of every
     batch, and rank 0 writes. Raises `NothingToLearn` if no example makes a pair, `TrainingFailed` if the loss stops
@@ -62,16 +71,23 @@ def train(
         model = AutoModelForImageTextToText.from_pretrained(base, dtype=dtype).to(config.device)
         pairs, skipped = prepare_pairs(examples, renderer, _max_length(model, config))
         model = attach_adapter(model, config.lora)
-        run = TrainingRun(model, pairs, config)
-        history = list(run.steps(on_step))
-        digest = save_adapter(model, output, str(base)) if run.workers.rank == 0 else ""
+        workers = Workers.current(config.device)
+        kept = None
+        if checkpoints is not None:
+            kept = Checkpoints(checkpoints, run_digest(base, examples, config), workers)
+        run = TrainingRun(model, pairs, config, kept.newest() if kept is not None else None)
+        for metrics in run.steps():
+            if on_step is not None and workers.rank == 0:
+                on_step(metrics)
+            _keep(run, kept, workers.any(should_stop()))
+        digest = save_adapter(model, output, str(base)) if workers.rank == 0 else ""
     return TrainingResult(
         adapter=str(output),
         digest=digest,
         num_pairs=len(pairs),
         skipped=tuple(skipped),
-        history=tuple(history),
-        final=_mean_of_last_epoch(history),
+        history=tuple(run.history),
+        final=_mean_of_last_epoch(run.history),
         seconds=time.monotonic() - started,
     )
 
@@ -79,11 +95,18 @@ def train(
 class TrainingRun:
     """The state of one run: model, optimizer, and each pair's score under the reference."""
 
-    def __init__(self, model: Any, pairs: Sequence[PreparedPair], config: TrainingConfig) -> None:
+    def __init__(
+        self,
+        model: Any,
+        pairs: Sequence[PreparedPair],
+        config: TrainingConfig,
+        checkpoint: Checkpoint | None = None,
+    ) -> None:
         self.model, self.pairs, self.config = model, pairs, config
         self.workers = Workers.current(config.device)
         self.forward = PairForward(model, pairs, config.forward)
-        self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self.named_parameters = [named for named in model.named_parameters() if named[1].requires_grad]
+        self.parameters = [parameter for _, parameter in self.named_parameters]
         for parameter in self.parameters:
             parameter.grad = torch.zeros_like(
                 parameter
@@ -91,20 +114,27 @@ class TrainingRun:
         self.optimizer = torch.optim.AdamW(self.parameters, lr=config.learning_rate, weight_decay=0.0)
         self.steps_per_epoch = math.ceil(len(pairs) / config.batch_size)
         self.num_steps = self.steps_per_epoch * config.num_epochs
-        self.reference = self._reference_scores()
+        self.history: list[Metrics] = []
+        if checkpoint is None:
+            self.reference = self._reference_scores()
+        else:
+            self._restore(checkpoint)
 
-    def steps(self, on_step: OnStep | None) -> Iterator[Metrics]:
-        for epoch in range(self.config.num_epochs):
-            for index, batch in enumerate(self._batches(epoch)):
-                step = epoch * self.steps_per_epoch + index
-                metrics = self._step(batch, step) | {
-                    "step": step + 1,
-                    "num_steps": self.num_steps,
-                    "epoch": epoch + 1,
-                }
-                if on_step is not None and self.workers.rank == 0:
-                    on_step(metrics)
-                yield metrics
+    @property
+    def is_done(self) -> bool:
+        return len(self.history) == self.num_steps
+
+    def steps(self) -> Iterator[Metrics]:
+        """Do what is still to do, a step at a time."""
+        for step, batch in islice(enumerate(self._batches()), len(self.history), None):
+            self._seed(step)
+            metrics = self._step(batch, step) | {
+                "step": step + 1,
+                "num_steps": self.num_steps,
+                "epoch": step // self.steps_per_epoch + 1,
+            }
+            self.history.append(metrics)
+            yield metrics
 
     def _step(self, batch: list[int], step: int) -> Metrics:
         """One optimizer step over a global batch of pair numbers."""
@@ -156,11 +186,48 @@ class TrainingRun:
         for start in range(0, len(own), self.config.micro_batch_size):
             yield own[start : start + self.config.micro_batch_size]
 
-    def _batches(self, epoch: int) -> Iterator[list[int]]:
-        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + epoch)
-        order = torch.randperm(len(self.pairs), generator=generator).tolist()
-        for start in range(0, len(order), self.config.batch_size):
-            yield order[start : start + self.config.batch_size]
+    def _batches(self) -> Iterator[list[int]]:
+        """Every step's pair numbers. They follow from the seed, so a run that goes on sees what it would have seen."""
+        for epoch in range(self.config.num_epochs):
+            generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + epoch)
+            order = torch.randperm(len(self.pairs), generator=generator).tolist()
+            for start in range(0, len(order), self.config.batch_size):
+                yield order[start : start + self.config.batch_size]
+
+    def _seed(self, step: int) -> None:
+        """Dropout of a step depends on nothing before it, so no generator has to be kept."""
+        torch.manual_seed((self.config.seed * 1_000_003 + step) * self.workers.num + self.workers.rank)
+
+    def checkpoint(self) -> Checkpoint:
+        tensors = training_tensors(self.named_parameters, self.optimizer) | {"reference": self.reference}
+        return Checkpoint(len(self.history), tuple(self.history), tensors)
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        restore_training(self.named_parameters, self.optimizer, checkpoint.tensors)
+        self.history, self.reference = list(checkpoint.history), checkpoint.tensors["reference"]
+
+
+def run_digest(base: str | Path, examples: Sequence[Example], config: TrainingConfig) -> str:
+    """SHA-256 of all that a run's outcome depends on: a checkpoint with another one is another run's."""
+    learned = {
+        "base": str(base),
+        "examples": [example.to_json() for example in examples],
+        "config": config.model_dump(mode="json", exclude=set(TrainingConfig.PLACEMENT)),
+    }
+    return hashlib.sha256(json.dumps(learned, sort_keys=True).encode()).hexdigest()
+
+
+def _keep(run: TrainingRun, checkpoints: Checkpoints | None, is_stopping: bool) -> None:
+    """Save a checkpoint if one is due after this step. Raises `TrainingStopped` where that was the last for now."""
+    step = len(run.history)
+    is_stopping = is_stopping and not run.is_done
+    is_due = is_stopping or run.is_done or step % run.config.checkpoint_every == 0
+    if checkpoints is not None and is_due:
+        checkpoints.save(run.checkpoint())
+    if is_stopping:
+        raise TrainingStopped(
+            f"training was stopped after step {step} of {run.num_steps}; it goes on when it is started again"
+        )
 
 
 def learning_rate(step: int, num_steps: int, config: TrainingConfig) -> float:

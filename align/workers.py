@@ -35,6 +35,14 @@ class Workers:
         distributed.all_reduce(total)
         return total.to(values.device)
 
+    def from_first(self, number: int) -> int:
+        """What rank 0 says, on all."""
+        return int(self.total(torch.tensor(number if self.rank == 0 else 0)))
+
+    def any(self, is_so: bool) -> bool:
+        """Whether it is so on at least one."""
+        return bool(self.total(torch.tensor(int(is_so))))
+
     def add_gradients(self, parameters: Sequence[Tensor]) -> None:
         """Replace each gradient by its sum over all workers.
 
