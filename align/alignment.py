@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .config import AlignmentConfig
-from .errors import NothingToLearn
+from .errors import Conflict, NothingToLearn
 from .examples import Example
 from .gate import Verdict, decide
 from .gate.measurement import measure
@@ -113,18 +113,23 @@ def publish(
 ) -> Adapter:
     """Files first, then the row that names them and the run's end: a crash leaves no name without files.
 
-    Raises `Conflict` where the run was given up meanwhile.
+    Raises `Conflict` where the run was given up meanwhile, or what it learned from erased; its files go as well.
     """
     blob = f"adapters/{result.digest}"
     blobs.put_folder(Path(result.adapter), blob)
-    return store.adapters.publish(
-        run.id,
-        status=verdict.decision,
-        digest=result.digest,
-        blob=blob,
-        report=report,
-        reason="; ".join(verdict.reasons) or None,
-    )
+    try:
+        return store.adapters.publish(
+            run.id,
+            status=verdict.decision,
+            digest=result.digest,
+            blob=blob,
+            report=report,
+            reason="; ".join(verdict.reasons) or None,
+        )
+    except Conflict:
+        if not store.adapters.using(blob):
+            blobs.remove_folder(blob)
+        raise
 
 
 def _reporter(store: Store, run: Run, every_s: float = 1.0) -> Callable[[Metrics], None]:

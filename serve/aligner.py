@@ -95,7 +95,7 @@ class Aligner:
 
     def _promote(self, version: str) -> None:
         """Propose it once no other rollout is under way; those end in time by themselves."""
-        while self._store.adapters.get(version).status == "admitted":
+        while self._store.adapters.get(version).may_serve:
             try:
                 self._store.rollouts.propose(version, prepare_s=self._settings.rollout.prepare_s)
                 return

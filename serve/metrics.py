@@ -91,7 +91,7 @@ class StoreCollector(Collector):
         self._store = store
 
     def collect(self) -> Iterable[Metric]:
-        # a gauge: a correction that is withdrawn leaves its former status
+        # a gauge: a correction that is erased leaves its former status
         corrections = GaugeMetricFamily("errata_corrections", "Corrections by status", labels=["status"])
         for status, number in self._store.corrections.count_by_status().items():
             corrections.add_metric([status], number)

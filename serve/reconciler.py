@@ -146,7 +146,7 @@ class Reconciler:
             if rollout
             for version in rollout.versions
         }
-        kept.add(previous_live(desired.committed, in_force))
+        kept.add(previous_live(desired, in_force))
         for version in self._engine.stats().adapters:
             if version not in kept and version != BASE:
                 self._engine.unload(version)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from align.errors import NotFound
 from align.state.adapters import version_name, version_number
 from align.state.replicas import Replica
-from align.state.rollouts import BASE, Rollout
+from align.state.rollouts import BASE, Desired, Rollout
 
 from .errors import NotReady, UnknownAdapter
 
@@ -46,11 +46,11 @@ def decide(rollout: Rollout, replicas: Sequence[Replica], now: float) -> Decisio
     return Wait()
 
 
-def previous_live(history: Sequence[Rollout], in_force: Rollout) -> str:
-    """The version that answered before the one in force, newest first in `history`; the base before the first."""
-    for rollout in history:
-        is_older = rollout.generation < in_force.generation and rollout.status == "committed"
-        if is_older and rollout.live != in_force.live:
+def previous_live(desired: Desired, in_force: Rollout) -> str:
+    """The version that answered before the one in force and may still serve; the base before the first."""
+    for rollout in desired.committed:
+        is_older = rollout.generation < in_force.generation
+        if is_older and rollout.live not in {in_force.live, *desired.withheld}:
             return rollout.live
     return BASE
 

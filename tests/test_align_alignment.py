@@ -96,10 +96,10 @@ def test_the_same_image_is_never_on_both_sides(store: Store, blobs: Blobs) -> No
     assert groups[0].isdisjoint(groups[1])
 
 
-def test_withdrawn_erased_and_superseded_corrections_are_left_out(store: Store, blobs: Blobs) -> None:
+def test_erased_and_superseded_corrections_are_left_out(store: Store, blobs: Blobs) -> None:
     corrected(store, blobs, 5)
-    store.corrections.withdraw("c0")
-    store.responses.erase("r1")
+    store.erasures.correction("c0")
+    store.erasures.response("r1")
     store.corrections.add(correction("right after all", response_id="r2", status="nothing_wrong", spans=[]))
     store.corrections.add(correction("newer", response_id="r3"))
     frozen = freeze(store, blobs, CONFIG)
@@ -109,11 +109,11 @@ def test_withdrawn_erased_and_superseded_corrections_are_left_out(store: Store, 
 
 def test_the_general_set_holds_no_answer_that_was_corrected(store: Store, blobs: Blobs) -> None:
     corrected(store, blobs, 3)
-    store.corrections.withdraw("c0")
+    store.erasures.correction("c0")
     answer(store, blobs, "fine", b"image")
     answer(store, blobs, "cut", b"image", finish_reason="length")
     answer(store, blobs, "erased", b"image")
-    store.responses.erase("erased")
+    store.erasures.response("erased")
     frozen = freeze(store, blobs, CONFIG)
     assert [example.id for example in frozen.general] == ["fine"]
     (example,) = frozen.general

@@ -231,6 +231,21 @@ def test_a_promotion_that_waits_ends_when_its_adapter_is_retired(
     assert store.rollouts.newest().live == "v0001"
 
 
+def test_what_is_tainted_before_it_is_proposed_is_not_proposed(
+    aligner: Aligner, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def align(*arguments: Any) -> Adapter:
+        adapter = ending("admitted")(*arguments)
+        with store.database.write() as connection:
+            connection.exec_driver_sql("UPDATE adapters SET tainted = 1.0")
+        return adapter
+
+    monkeypatch.setattr(module, "align", align)
+    store.runs.request("request")
+    assert aligner.step() is not None
+    assert store.rollouts.newest().generation == 0
+
+
 def test_a_new_aligner_ends_what_a_dead_one_left_and_goes_on(
     settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -152,7 +152,7 @@ def test_an_unknown_response_is_not_found(served: Served) -> None:
 
 def test_an_erased_response_is_gone(served: Served, response_id: str) -> None:
     correction = post(served, response_id, spans=[span(2, 5, "blue")]).json()["id"]
-    served.store.responses.erase(response_id)
+    served.store.erasures.response(response_id)
     assert "was deleted" in error(post(served, response_id, spans=[]), 410)["message"]
     error(served.client.get(f"/feedback/{correction}"), 410)
 

@@ -374,6 +374,31 @@ def test_a_replica_that_cannot_load_what_is_in_force_does_not_start(
     assert cluster.store.replicas.alive(0.0) == [], "nobody should wait for it"
 
 
+def taint(store: Store, version: str) -> None:
+    """As the deletion of a correction does that the version learned from."""
+    with store.database.write() as connection:
+        connection.exec_driver_sql("UPDATE adapters SET tainted = 1.0 WHERE version = ?", (version,))
+
+
+def test_a_replica_starts_with_what_is_in_force_though_it_was_tainted_meanwhile(cluster: Cluster) -> None:
+    adapter_row(cluster.store)
+    cluster.store.rollouts.commit(cluster.store.rollouts.propose("v0001").generation, 0.0)
+    taint(cluster.store, "v0001")
+    reconciler = cluster.add()
+    assert reconciler.is_ready
+    assert set(cluster.engine(0).loaded) == {"v0001"}
+
+
+def test_a_tainted_version_is_let_go_as_soon_as_no_rollout_names_it(cluster: Cluster) -> None:
+    for _ in range(2):
+        adapter_row(cluster.store)
+    cluster.add()
+    for version in ("v0001", "v0002"):
+        cluster.promote(version)
+    taint(cluster.store, "v0001")
+    wait_until(lambda: set(cluster.engine(0).loaded) == {"v0002"})
+
+
 def test_a_replica_that_lost_what_is_in_force_says_so_and_loads_it_again(cluster: Cluster) -> None:
     adapter_row(cluster.store)
     reconciler = cluster.add()

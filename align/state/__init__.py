@@ -3,6 +3,7 @@
 from .adapters import Adapter, version_name, version_number
 from .blobs import Blobs
 from .corrections import Correction
+from .erasures import Erasure
 from .keys import Key
 from .replicas import Replica
 from .responses import Response
@@ -14,6 +15,7 @@ __all__ = [
     "Adapter",
     "Blobs",
     "Correction",
+    "Erasure",
     "Key",
     "Replica",
     "Response",

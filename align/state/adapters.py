@@ -12,6 +12,8 @@ from sqlalchemy import func, insert, select, update
 from ..errors import Conflict, NotFound
 from . import schema
 from .database import Database
+from .erasures import erased_among
+from .manifests import items_of
 from .rollouts import named_versions
 from .rows import from_row, to_row
 from .runs import update_run
@@ -26,6 +28,11 @@ class Adapter:
     run_id: str
     blob: str
     report: dict[str, Any]
+    tainted: float | None = None  # since when something that its manifest holds is erased
+
+    @property
+    def may_serve(self) -> bool:
+        return self.status == "admitted" and self.tainted is None
 
 
 def version_name(number: int) -> str:
@@ -49,13 +56,21 @@ class Adapters:
     ) -> Adapter:
         """The next version, and with it the end of the run that made it: both, or neither.
 
-        Raises `Conflict` where the run has ended already: what was given up may not serve after all.
+        Raises `Conflict` where the run has ended already, or has learned from what was erased meanwhile: what was
+        given up may not serve after all.
         """
         table = schema.adapters
         with self._database.write() as connection:
             number = int(connection.execute(select(func.count()).select_from(table)).scalar_one()) + 1
             adapter = Adapter(version_name(number), time.time(), status, digest, run_id, blob, report)
             connection.execute(insert(table).values(to_row(adapter)))
+            manifest = connection.execute(
+                select(schema.runs.c.manifest).where(schema.runs.c.id == run_id)
+            ).scalar_one()
+            if erased := erased_among(connection, items_of(manifest)):
+                raise Conflict(
+                    f"{', '.join(erased[:3])} was erased during the run; one without it is asked for"
+                )
             ending = {"status": status, "adapter": adapter.version, "report": report, "reason": reason}
             if not update_run(connection, run_id, ending):
                 raise Conflict(f"{run_id} ended before its adapter was published; ask for another run")
@@ -77,6 +92,10 @@ class Adapters:
         query = select(schema.adapters).order_by(schema.adapters.c.version.desc())
         with self._database.read() as connection:
             return [from_row(Adapter, row) for row in connection.execute(query)]
+
+    def using(self, blob: str) -> list[Adapter]:
+        """Those that still need these files: equal runs make equal ones."""
+        return [adapter for adapter in self.all() if adapter.blob == blob and adapter.status != "retired"]
 
     def retire(self, version: str) -> Adapter:
         """It may be shown, never served again. Raises `NotFound`, and `Conflict` while a rollout names it."""

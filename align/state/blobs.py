@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from pathlib import Path
 
 import fsspec
@@ -10,6 +11,9 @@ from fsspec.implementations.local import LocalFileSystem
 
 from ..durable import write_whole
 from ..errors import NotFound, StateError
+
+HALF_WRITTEN_S = 3600.0
+"""A file that has had no name for so long was left by a crash, and is not being written."""
 
 
 class Blobs:
@@ -40,6 +44,33 @@ class Blobs:
         if hashlib.sha256(data).hexdigest() != digest:
             raise StateError(f"image {digest} is damaged in the store; restore it from a backup")
         return data
+
+    def remove_image(self, digest: str) -> None:
+        """Its bytes and all that was derived from them: whatever the cache's folder holds with its SHA-256 in its name.
+
+        Nothing where there is none. Call it under the database's lock, as `Erasures.remove_images` does.
+        """
+        folder = f"{self._root}/images/{digest[:2]}"
+        if self._is_local:
+            Path(folder, digest).unlink(missing_ok=True)
+            for path in Path(folder).glob(f".{digest}.*"):
+                if time.time() - path.stat().st_mtime > HALF_WRITTEN_S:
+                    path.unlink(missing_ok=True)
+        elif self._files.exists(f"{folder}/{digest}"):
+            self._files.rm_file(f"{folder}/{digest}")
+        for path in self._cache.rglob(f"*{digest}*"):
+            path.unlink(missing_ok=True)
+
+    def remove_folder(self, name: str) -> None:
+        """A published folder, its marker first: no reader takes what is left for whole. Nothing where there is none."""
+        for root, files in (
+            (f"{self._root}/{name}", self._files),
+            (str(self._cache / name), LocalFileSystem()),
+        ):
+            if files.exists(f"{root}/COMPLETE"):
+                files.rm_file(f"{root}/COMPLETE")
+            if files.exists(root):
+                files.rm(root, recursive=True)
 
     def put_folder(self, folder: Path, name: str) -> None:
         """Publish the files of a flat folder under `name`; a marker, written last, makes it whole."""

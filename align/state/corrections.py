@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, exists, func, insert, select, update
+from sqlalchemy import Select, exists, func, insert, select
 
 from ..errors import Conflict, NotFound
 from ..spans import Span
@@ -20,7 +20,7 @@ from .rows import from_row, to_row
 class Correction:
     id: str
     created: float
-    status: str  # accepted | quarantined | nothing_wrong | withdrawn
+    status: str  # accepted | quarantined | nothing_wrong | erased
     response_id: str
     corrected_text: str
     spans: list[dict[str, Any]]  # start, end, replacement, kind
@@ -114,17 +114,6 @@ class Corrections:
             rows = connection.execute(select(table.c.status, func.count()).group_by(table.c.status)).all()
         return {row[0]: row[1] for row in rows}
 
-    def withdraw(self, correction_id: str) -> None:
-        """Raises `NotFound`."""
-        with self._database.write() as connection:
-            done = connection.execute(
-                update(schema.corrections)
-                .where(schema.corrections.c.id == correction_id)
-                .values(status="withdrawn")
-            )
-        if done.rowcount == 0:
-            raise NotFound(f"no correction {correction_id!r}")
-
 
 def _trainable(up_to: int | None = None) -> Select[Any]:
     """As things stood when the correction of sequence `up_to` was the newest; none: as they stand."""
@@ -145,6 +134,8 @@ def spans_to_json(spans: Iterable[Span]) -> list[dict[str, Any]]:
 
 
 def _replayed(stored: Correction, repeated: Correction) -> Correction:
+    if stored.status == "erased":
+        raise Conflict(f"the correction with idempotency key {stored.idempotency_key!r} was deleted")
     if stored.body_sha256 != repeated.body_sha256:
         raise Conflict(
             f"idempotency key {repeated.idempotency_key!r} was used with another body; "

@@ -31,6 +31,7 @@ class Database:
                 f"{url!r} is no database URL; use e.g. sqlite:////var/lib/errata/errata.db"
             ) from error
         self.url = url
+        self._file = parsed.database
         if parsed.get_backend_name() != "sqlite":
             raise StateError(f"{parsed.get_backend_name()} is not supported yet; use a sqlite:/// URL")
         if not parsed.database or parsed.database == ":memory:":
@@ -61,10 +62,20 @@ class Database:
             yield connection
 
     def empty_log(self) -> None:
-        """Carry the write-ahead log into the database file: what was overwritten stands in it until then."""
+        """Carry the write-ahead log into the database file: what was overwritten stands in it until then.
+
+        Waits for those who read an older state. Raises `StateError` where one of them doesn't end.
+        """
         connection = self._engine.raw_connection()
+        deadline = time.monotonic() + TIMEOUT_S
         try:
-            connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            while connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:  # 1: busy
+                if time.monotonic() > deadline:
+                    raise StateError(
+                        f"erased words are still in {self._file}-wal, because another process reads the "
+                        "database; end it and delete them once more"
+                    )
+                time.sleep(0.01)
         finally:
             connection.close()
 

@@ -5,6 +5,7 @@ A migration that has been released is never edited; a change to `schema` is a ne
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 from sqlalchemy import Connection, inspect, text
@@ -48,7 +49,32 @@ CREATE TABLE keys (
     scopes JSON NOT NULL, revoked FLOAT)
 """
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (first_tables,)
+
+def lineage_and_erasure(connection: Connection) -> None:
+    """Which response shows which image; which adapters learned from what was erased; `withdrawn` is `erased` now."""
+    for statement in LINEAGE_AND_ERASURE.split(";"):
+        connection.execute(text(statement))
+    conversations = connection.execute(text("SELECT id, conversation FROM responses"))
+    link = text("INSERT INTO response_images VALUES (:response_id, :sha256)")
+    for response_id, conversation in conversations:
+        parts = [part for message in json.loads(conversation) for part in message["content"]]
+        for sha256 in sorted({part["sha256"] for part in parts if part["type"] == "image"}):
+            connection.execute(link, {"response_id": response_id, "sha256": sha256})
+
+
+LINEAGE_AND_ERASURE = """
+CREATE TABLE response_images (
+    response_id VARCHAR NOT NULL REFERENCES responses (id), sha256 VARCHAR NOT NULL,
+    PRIMARY KEY (response_id, sha256));
+CREATE INDEX response_images_by_sha256 ON response_images (sha256);
+CREATE INDEX responses_by_key ON responses (key_id);
+CREATE INDEX responses_by_adapter ON responses (adapter);
+ALTER TABLE adapters ADD COLUMN tainted FLOAT;
+UPDATE corrections SET status = 'erased', corrected_text = '', spans = '[]', author = NULL, body_sha256 = ''
+    WHERE status = 'withdrawn'
+"""
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (first_tables, lineage_and_erasure)
 
 
 def migrate(connection: Connection) -> None:

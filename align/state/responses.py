@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, func, insert, select
 
 from ..conversation import Conversation
 from ..errors import NotFound
@@ -40,9 +40,18 @@ class Responses:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(self, response: Response) -> None:
+    def add(self, response: Response, put_images: Callable[[], object] | None = None) -> None:
+        """`put_images` stores its images; it is called under the write lock, so that no deletion of another response
+        takes them away before this one is there. Call it before as well: then it finds them and holds nobody up.
+        """
+        digests = set(Conversation.from_json(response.conversation).image_ids)
         with self._database.write() as connection:
+            if put_images is not None:
+                put_images()
             connection.execute(insert(schema.responses).values(to_row(response)))
+            for digest in sorted(digests):
+                values = {"response_id": response.id, "sha256": digest}
+                connection.execute(insert(schema.response_images).values(values))
 
     def get(self, response_id: str) -> Response:
         """Raises `NotFound`."""
@@ -53,27 +62,6 @@ class Responses:
         if row is None:
             raise NotFound(f"no response {response_id!r}; use the id of a chat completion of this server")
         return from_row(Response, row)
-
-    def erase(self, response_id: str) -> None:
-        """Forget what was said; the row stays, so that a late correction is told why. Raises `NotFound`."""
-        blank = {
-            "status": "erased",
-            "conversation": Conversation(()).to_json(),
-            "text": "",
-            "token_ids": [],
-        }
-        with self._database.write() as connection:
-            done = connection.execute(
-                update(schema.responses).where(schema.responses.c.id == response_id).values(blank)
-            )
-            connection.execute(
-                update(schema.corrections)
-                .where(schema.corrections.c.response_id == response_id)
-                .values(status="withdrawn", corrected_text="", spans=[])
-            )
-        if done.rowcount == 0:
-            raise NotFound(f"no response {response_id!r}")
-        self._database.empty_log()
 
     def uncorrected(self, limit: int) -> list[Response]:
         """The newest answers that ended by themselves and that nobody found wrong."""
@@ -87,6 +75,12 @@ class Responses:
         )
         with self._database.read() as connection:
             return [from_row(Response, row) for row in connection.execute(query)]
+
+    def count_of_adapter(self, version: str) -> int:
+        """How many answers it gave, the erased ones included."""
+        answers = select(func.count()).select_from(schema.responses)
+        with self._database.read() as connection:
+            return int(connection.execute(answers.where(schema.responses.c.adapter == version)).scalar_one())
 
     def count_by_adapter(self) -> dict[str, int]:
         table = schema.responses

@@ -6,9 +6,10 @@ The one in force is the newest committed generation whose moment has come; befor
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
 from ..errors import Conflict
 from . import schema
@@ -45,6 +46,8 @@ class Desired:
 
     committed: tuple[Rollout, ...]  # newest first, the initial one at the end
     preparing: Rollout | None = None
+    withheld: frozenset[str] = frozenset()
+    """Versions that may not serve any more, though one of them may still be in force."""
 
     def in_force(self, now: float) -> Rollout:
         """The newest one whose moment has come."""
@@ -107,6 +110,14 @@ class Rollouts:
             row = connection.execute(query).one_or_none()
         return INITIAL if row is None else from_row(Rollout, row)
 
+    def naming(self, version: str) -> list[Rollout]:
+        """All that ever named the version, oldest first, whatever became of them."""
+        table = schema.rollouts
+        query = select(table).where((table.c.live == version) | (table.c.candidate == version))
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(table.c.generation))
+            return [from_row(Rollout, row) for row in rows]
+
     def desired(self) -> Desired:
         with self._database.read() as connection:
             return _desired(connection)
@@ -129,17 +140,40 @@ def _desired(connection: Connection, limit: int = 100) -> Desired:
     newest_first = select(table).order_by(table.c.generation.desc())
     committed = newest_first.where(table.c.status == "committed").limit(limit)
     preparing = connection.execute(newest_first.where(table.c.status == "preparing")).first()
+    adapters = schema.adapters
+    withheld = select(adapters.c.version).where(~_may_serve())
     return Desired(
         (*(from_row(Rollout, row) for row in connection.execute(committed)), INITIAL),
         None if preparing is None else from_row(Rollout, preparing),
+        frozenset(connection.execute(withheld).scalars()),
     )
 
 
 def _check_may_serve(connection: Connection, version: str) -> None:
     table = schema.adapters
-    status = connection.execute(select(table.c.status).where(table.c.version == version)).scalar_one_or_none()
-    if status != "admitted":
-        raise Conflict(f"{version} is {status or 'not known'}; only an admitted adapter may serve")
+    row = connection.execute(select(table).where(table.c.version == version)).one_or_none()
+    if row is None or row.status != "admitted":
+        raise Conflict(
+            f"{version} is {'not known' if row is None else row.status}; only an admitted adapter may serve"
+        )
+    if row.tainted is not None:
+        raise Conflict(f"what {version} learned from was erased; serve one that was trained without it")
+
+
+def _may_serve() -> ColumnElement[bool]:
+    table = schema.adapters
+    return (table.c.status == "admitted") & table.c.tainted.is_(None)
+
+
+def abandon_preparing(connection: Connection, versions: Collection[str], reason: str) -> None:
+    """End a rollout under way that names one of the versions."""
+    table = schema.rollouts
+    names_one = table.c.live.in_(versions) | table.c.candidate.in_(versions)
+    connection.execute(
+        update(table)
+        .where(table.c.status == "preparing", names_one)
+        .values(status="abandoned", reason=reason)
+    )
 
 
 def _leave_preparing(connection: Connection, generation: int, values: dict[str, object]) -> bool:

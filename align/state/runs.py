@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
@@ -15,6 +15,9 @@ from .database import Database
 from .rows import from_row, to_row
 
 ENDED = ("admitted", "refused", "held", "failed")
+UNDER_WAY = ("running", "gating")
+TRIGGERS = ("count", "request", "erasure")
+"""From the weakest reason for a run to the strongest."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Run:
     id: str
     created: float
     status: str  # requested | running | gating | admitted | refused | held | failed
-    trigger: str  # count | request
+    trigger: str  # count | request | erasure
     heartbeat: float | None = None
     ended: float | None = None
     manifest: dict[str, Any] | None = None
@@ -42,14 +45,8 @@ class Runs:
 
     def request(self, trigger: str) -> Run:
         """A new run, or the one that is already waiting: asking twice is asking once."""
-        table = schema.runs
         with self._database.write() as connection:
-            row = connection.execute(select(table).where(table.c.status == "requested")).first()
-            if row is not None:
-                return from_row(Run, row)
-            run = Run(id=f"run-{uuid.uuid4().hex}", created=time.time(), status="requested", trigger=trigger)
-            connection.execute(insert(table).values(to_row(run)))
-        return run
+            return request_run(connection, trigger)
 
     def claim(self) -> Run | None:
         """The oldest requested run, now running; none where there is nothing to do."""
@@ -76,7 +73,7 @@ class Runs:
         with self._database.write() as connection:
             done = connection.execute(
                 update(table)
-                .where(table.c.status.in_(("running", "gating")))
+                .where(table.c.status.in_(UNDER_WAY))
                 .values(status="failed", reason=reason, ended=time.time())
             )
         return done.rowcount
@@ -94,6 +91,20 @@ class Runs:
         query = select(schema.runs).order_by(schema.runs.c.created.desc()).limit(limit)
         with self._database.read() as connection:
             return [from_row(Run, row) for row in connection.execute(query)]
+
+
+def request_run(connection: Connection, trigger: str) -> Run:
+    """As `Runs.request`. A run that waits keeps the strongest of the reasons for which it was asked for."""
+    table = schema.runs
+    row = connection.execute(select(table).where(table.c.status == "requested")).first()
+    if row is None:
+        run = Run(id=f"run-{uuid.uuid4().hex}", created=time.time(), status="requested", trigger=trigger)
+        connection.execute(insert(table).values(to_row(run)))
+        return run
+    waiting = from_row(Run, row)
+    strongest = max(waiting.trigger, trigger, key=TRIGGERS.index)
+    connection.execute(update(table).where(table.c.id == waiting.id).values(trigger=strongest))
+    return replace(waiting, trigger=strongest)
 
 
 def update_run(connection: Connection, run_id: str, values: dict[str, Any]) -> bool:

@@ -27,13 +27,20 @@ responses = Table(
     Column("key_id", String, nullable=False),
 )
 
+response_images = Table(
+    "response_images",
+    metadata,
+    Column("response_id", String, primary_key=True),
+    Column("sha256", String, primary_key=True),
+)
+
 corrections = Table(
     "corrections",
     metadata,
     Column("id", String, primary_key=True),
     Column("sequence", Integer, nullable=False),
     Column("created", Float, nullable=False),
-    Column("status", String, nullable=False),  # accepted | quarantined | nothing_wrong | withdrawn
+    Column("status", String, nullable=False),  # accepted | quarantined | nothing_wrong | erased
     Column("response_id", String, nullable=False),
     Column("corrected_text", String, nullable=False),
     Column("spans", JSON, nullable=False),
@@ -51,7 +58,7 @@ runs = Table(
     Column(
         "status", String, nullable=False
     ),  # requested | running | gating | admitted | refused | held | failed
-    Column("trigger", String, nullable=False),  # count | request
+    Column("trigger", String, nullable=False),  # count | request | erasure
     Column("heartbeat", Float),
     Column("ended", Float),
     Column("manifest", JSON),
@@ -71,6 +78,7 @@ adapters = Table(
     Column("run_id", String, nullable=False),
     Column("blob", String, nullable=False),
     Column("report", JSON, nullable=False),
+    Column("tainted", Float),
 )
 
 rollouts = Table(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .adapters import Adapters
 from .corrections import Corrections
 from .database import Database
+from .erasures import Erasures
 from .keys import Keys
 from .replicas import Replicas
 from .responses import Responses
@@ -23,6 +24,7 @@ class Store:
         self.rollouts = Rollouts(self.database)
         self.replicas = Replicas(self.database)
         self.keys = Keys(self.database)
+        self.erasures = Erasures(self.database)
 
     def close(self) -> None:
         self.database.close()

@@ -170,8 +170,11 @@ class Answers:
             log.exception("cancelled answer not recorded", response=answer.id)
 
     def _record(self, answer: Answer) -> None:
-        for data in answer.images.values():
-            self._replica.blobs.put_image(data)
+        def put_images() -> None:
+            for data in answer.images.values():
+                self._replica.blobs.put_image(data)
+
+        put_images()
         timings = {"first_token_s": answer.first_token_s or 0.0, "total_s": answer.watch.read()}
         self._replica.store.responses.add(
             Response(
@@ -187,7 +190,8 @@ class Answers:
                 num_prompt_tokens=answer.num_prompt_tokens,
                 timings=timings,
                 key_id=answer.key.id,
-            )
+            ),
+            put_images,
         )
         metrics = self._replica.metrics
         metrics.responses.labels(answer.adapter, answer.finish_reason).inc()

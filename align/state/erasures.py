@@ -1,0 +1,167 @@
+"""Forgetting, in one transaction: words blanked, adapters that learned from them marked, a run without them asked for.
+
+Rows stay without their words: a late correction is told why, a client's repeat stores nothing anew, and what an
+adapter learned from can still be named.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, delete, func, select, update
+
+from ..errors import NotFound
+from . import schema
+from .database import Database
+from .manifests import items_of
+from .rollouts import abandon_preparing
+from .runs import UNDER_WAY, request_run
+
+BLANK_RESPONSE: dict[str, Any] = {
+    "status": "erased",
+    "conversation": [],
+    "sampling": {},  # its stop strings are words, too
+    "text": "",
+    "token_ids": [],
+}
+BLANK_CORRECTION: dict[str, Any] = {
+    "status": "erased",
+    "corrected_text": "",
+    "spans": [],
+    "author": None,
+    "body_sha256": "",  # short words can be guessed from their hash
+}
+IMAGES_A_TRANSACTION = 100
+
+
+@dataclass(frozen=True)
+class Erasure:
+    """What one deletion erased, and what follows from it."""
+
+    responses: tuple[str, ...]
+    corrections: tuple[str, ...]
+    tainted: tuple[str, ...]  # adapter versions whose manifests hold one of them, marked by this deletion
+    run_id: str | None  # the run without them; none where no run had seen them
+
+
+class Erasures:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def response(self, response_id: str) -> Erasure:
+        """A response and all corrections of it. Raises `NotFound`."""
+        return self._erase(
+            schema.responses.c.id == response_id,
+            schema.corrections.c.response_id == response_id,
+            f"no response {response_id!r}",
+        )
+
+    def correction(self, correction_id: str) -> Erasure:
+        """One correction; the response stays. Raises `NotFound`."""
+        return self._erase(None, schema.corrections.c.id == correction_id, f"no correction {correction_id!r}")
+
+    def source(self, key_id: str) -> Erasure:
+        """All that was answered to a key or corrected with it. Raises `NotFound` where there never was anything."""
+        answered = select(schema.responses.c.id).where(schema.responses.c.key_id == key_id)
+        return self._erase(
+            schema.responses.c.key_id == key_id,
+            (schema.corrections.c.key_id == key_id) | schema.corrections.c.response_id.in_(answered),
+            f"no response or correction came from {key_id!r}; `errata keys list` shows the ids of keys",
+        )
+
+    def remove_images(self, remove: Callable[[str], object]) -> int:
+        """Call `remove` for each image that only erased responses showed; returns for how many.
+
+        Under the write lock, so that no answer that shows it is recorded in between. What was cut off by a crash
+        is done at the next call.
+        """
+        number = 0
+        while (batch := self._remove_some(remove)) is not None:
+            number += batch
+        return number
+
+    def _remove_some(self, remove: Callable[[str], object]) -> int | None:
+        links, responses = schema.response_images, schema.responses
+        erased = select(responses.c.id).where(responses.c.status == "erased")
+        with self._database.write() as connection:
+            left = select(links.c.sha256).where(links.c.response_id.in_(erased)).distinct()
+            digests = connection.execute(left.limit(IMAGES_A_TRANSACTION)).scalars().all()
+            still_shown = set(
+                connection.execute(
+                    select(links.c.sha256)
+                    .where(links.c.sha256.in_(digests), links.c.response_id.not_in(erased))
+                    .distinct()
+                ).scalars()
+            )
+            gone = [digest for digest in digests if digest not in still_shown]
+            for digest in gone:
+                remove(digest)
+            connection.execute(
+                delete(links).where(links.c.sha256.in_(digests), links.c.response_id.in_(erased))
+            )
+        return len(gone) if digests else None
+
+    def _erase(
+        self,
+        which_responses: ColumnElement[bool] | None,
+        which_corrections: ColumnElement[bool],
+        missing: str,
+    ) -> Erasure:
+        with self._database.write() as connection:
+            corrections = _blank(connection, schema.corrections, which_corrections, BLANK_CORRECTION)
+            responses = None
+            if which_responses is not None:
+                responses = _blank(connection, schema.responses, which_responses, BLANK_RESPONSE)
+            if corrections is None and responses is None:
+                raise NotFound(missing)
+            erased = {*(responses or ()), *(corrections or ())}
+            tainted = _taint(connection, erased)
+            run_id = None
+            if tainted or _is_being_learned(connection, erased):
+                run_id = request_run(connection, "erasure").id
+        return Erasure(responses or (), corrections or (), tainted, run_id)
+
+
+def erased_among(connection: Connection, items: set[str]) -> list[str]:
+    """Those of the responses and corrections that were erased, in order."""
+    erased: set[str] = set()
+    for table in (schema.responses, schema.corrections):
+        erased |= set(connection.execute(select(table.c.id).where(table.c.status == "erased")).scalars())
+    return sorted(items & erased)
+
+
+def _blank(
+    connection: Connection, table: Any, which: ColumnElement[bool], values: dict[str, Any]
+) -> tuple[str, ...] | None:
+    """The ids of the rows that were not blank yet; none at all where there are no such rows."""
+    if not connection.execute(select(func.count()).select_from(table).where(which)).scalar_one():
+        return None
+    is_new = which & (table.c.status != "erased")
+    ids = tuple(connection.execute(select(table.c.id).where(is_new).order_by(table.c.created)).scalars())
+    connection.execute(update(table).where(is_new).values(values))
+    return ids
+
+
+def _taint(connection: Connection, erased: set[str]) -> tuple[str, ...]:
+    """Mark the versions whose manifests hold one of the items, and end a rollout that would let one serve."""
+    adapters, runs = schema.adapters, schema.runs
+    rows = connection.execute(
+        select(adapters.c.version, runs.c.manifest)
+        .join(runs, adapters.c.run_id == runs.c.id)
+        .where(adapters.c.tainted.is_(None))
+        .order_by(adapters.c.version)
+    )
+    tainted = tuple(row.version for row in rows if erased & items_of(row.manifest))
+    connection.execute(update(adapters).where(adapters.c.version.in_(tainted)).values(tainted=time.time()))
+    abandon_preparing(connection, tainted, "what it learned from was erased")
+    return tainted
+
+
+def _is_being_learned(connection: Connection, erased: set[str]) -> bool:
+    """By a run under way; one without a manifest may be reading them just now."""
+    runs = schema.runs
+    under_way = connection.execute(select(runs.c.manifest).where(runs.c.status.in_(UNDER_WAY))).scalars()
+    return bool(erased) and any(m is None or erased & items_of(m) for m in under_way)

@@ -1,0 +1,64 @@
+"""A database of any older schema opens as today's, with what was in it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from sqlalchemy import create_engine, text
+
+from align.state import Store
+from align.state.migrations import MIGRATIONS
+
+
+def older(folder: Path, version: int, *statements: tuple[str, dict[str, object]]) -> Store:
+    """Today's store on a database that was written with schema `version`."""
+    url = f"sqlite:///{folder}/errata.db"
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        for migration in MIGRATIONS[:version]:
+            migration(connection)
+        connection.execute(text("CREATE TABLE schema_version (version INTEGER NOT NULL)"))
+        connection.execute(text("INSERT INTO schema_version VALUES (:v)"), {"v": version})
+        for statement, values in statements:
+            connection.execute(text(statement), values)
+    engine.dispose()
+    return Store(url)
+
+
+def response_row(name: str, *digests: str) -> tuple[str, dict[str, object]]:
+    parts = [{"type": "text", "text": "What?"}, *({"type": "image", "sha256": digest} for digest in digests)]
+    conversation = json.dumps([{"role": "user", "content": parts}])
+    return (
+        "INSERT INTO responses VALUES (:id, 1.0, 'kept', 'm', 'base', :c, '{}', 'text', '[1]', 'stop', 3, '{}', 'k')",
+        {"id": name, "c": conversation},
+    )
+
+
+def correction_row(name: str, sequence: int, status: str) -> tuple[str, dict[str, object]]:
+    return (
+        "INSERT INTO corrections VALUES (:id, :n, 1.0, :status, 'r1', 'fixed', '[]', 'ada', 'k', NULL, 'f00d')",
+        {"id": name, "n": sequence, "status": status},
+    )
+
+
+def test_the_first_schema_learns_which_response_shows_which_image(tmp_path: Path) -> None:
+    store = older(tmp_path, 1, response_row("r1", "a" * 64, "b" * 64, "a" * 64), response_row("r2"))
+    with store.database.read() as connection:
+        links = connection.execute(text("SELECT * FROM response_images ORDER BY sha256")).all()
+    assert [tuple(link) for link in links] == [("r1", "a" * 64), ("r1", "b" * 64)]
+    store.close()
+
+
+def test_what_was_withdrawn_in_the_first_schema_is_erased_with_its_words(tmp_path: Path) -> None:
+    rows = (response_row("r1"), correction_row("c1", 1, "withdrawn"), correction_row("c2", 2, "accepted"))
+    store = older(tmp_path, 1, *rows)
+    erased, kept = store.corrections.get("c1"), store.corrections.get("c2")
+    assert (erased.status, erased.corrected_text, erased.author, erased.body_sha256) == (
+        "erased",
+        "",
+        None,
+        "",
+    )
+    assert (kept.status, kept.corrected_text, kept.author) == ("accepted", "fixed", "ada")
+    store.close()
