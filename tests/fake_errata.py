@@ -68,6 +68,12 @@ class FakeErrata:
                 return self.correct(body, request.headers["idempotency-key"])
             case "GET", ["feedback", correction_id]:
                 return httpx2.Response(200, json=self.corrections[correction_id])
+            case "DELETE", ["chat", "completions", name]:
+                return answer(200, erasure(name, "chat.completion.deleted"))
+            case "DELETE", ["feedback", name]:
+                return answer(200, erasure(name, "correction.deleted"))
+            case "DELETE", ["sources", name]:
+                return answer(200, erasure(name, "source.deleted"))
             case "GET", ["adapters"]:
                 listed = schema.AdapterList(
                     data=[ADAPTER], rollout=rollout("v0001"), in_force=rollout("base")
@@ -160,6 +166,17 @@ def alignment(status: str) -> schema.AlignmentAnswer:
         reason=None,
         adapter="v0001" if status == "admitted" else None,
         report=None,
+    )
+
+
+def erasure(name: str, kind: Any) -> schema.ErasureAnswer:
+    return schema.ErasureAnswer(
+        id=name,
+        object=kind,
+        responses=[] if kind == "correction.deleted" else [RESPONSE_ID],
+        corrections=["corr-1"],
+        tainted=["v0001"],
+        alignment="run-1",
     )
 
 

@@ -24,6 +24,10 @@ GUARDED = [
     ("POST", "/feedback", "feedback"),
     ("GET", "/v1/feedback/corr-9", "feedback"),
     ("GET", "/feedback/corr-9", "feedback"),
+    ("DELETE", "/v1/chat/completions/chatcmpl-9", "chat"),
+    ("DELETE", "/v1/feedback/corr-9", "feedback"),
+    ("DELETE", "/feedback/corr-9", "feedback"),
+    ("DELETE", "/v1/sources/key-9", "admin"),
     ("POST", "/v1/adapters/rollback", "admin"),
     ("POST", "/v1/adapters/v9/promote", "admin"),
     ("POST", "/v1/alignments", "admin"),
@@ -60,6 +64,8 @@ def test_every_route_is_guarded_or_open_by_intent(served: Served) -> None:
         values = {
             "v9": "{version}",
             "corr-9": "{correction_id}",
+            "chatcmpl-9": "{response_id}",
+            "key-9": "{key_id}",
             "run-9": "{run_id}",
             "errata-scenes": "{model_id}",
         }

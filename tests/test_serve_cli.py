@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from records import adapter_row
+from records import adapter_row, correction, running
 from served import Served, listening, serving
 from typer.main import get_command
 from typer.testing import CliRunner
@@ -171,7 +171,7 @@ def test_options_win_over_the_file(tmp_path: Path) -> None:
 # --- commands that ask a server
 
 
-@pytest.mark.parametrize("words", [("align",), ("adapters", "list"), ("adapters", "rollback")])
+@pytest.mark.parametrize("words", [("align",), ("adapters", "list"), ("erase", "source", "k", "--yes")])
 def test_without_a_server_the_command_says_how_to_start_one(errata: Errata, words: tuple[str, ...]) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -199,6 +199,43 @@ def test_adapters_are_listed_shown_promoted_and_rolled_back(errata: Errata, serv
         assert complaint(refused) == "v0001 is refused; only an admitted adapter may serve"
         assert "generation 1: base, preparing" in errata("adapters", "promote", "base", *url)[1]
         assert "no adapter 'v9'" in complaint(errata("adapters", "show", "v9", *url))
+
+
+def test_a_response_a_correction_or_a_source_is_erased(errata: Errata, served: Served) -> None:
+    key, secret = served.store.keys.create("ada", ["admin"])
+    chat = {"headers": {"Authorization": f"Bearer {secret}"}}
+    responses = [served.respond(**chat) for _ in range(3)]
+    for name, response_id in zip(("c0", "c1", "c2"), responses, strict=True):
+        served.store.corrections.add(correction(name, response_id=response_id))
+    run_id = running(served.store)
+    served.store.runs.update(run_id, manifest={"train": ["c0"], "held_out": [], "general": []})
+    adapter_row(served.store, run_id=run_id)
+    with listening(served) as address:
+        asked = ("--yes", "--url", f"{address}/v1", "--api-key", secret)
+        status, out, _ = errata("erase", "correction", "c0", *asked)
+        (waiting,) = [run for run in served.store.runs.recent() if run.status == "requested"]
+        assert status == 0
+        assert (
+            "\nerased: 0 response(s), 1 correction(s)\ntainted: v0001\n" in out
+        )  # behind the server's own log
+        assert f"run {waiting.id} without" in out.replace("\n", " ")
+        _, out, _ = errata("erase", "response", responses[1], *asked)
+        assert out.endswith("\nerased: 1 response(s), 1 correction(s)\n")
+        _, out, _ = errata("erase", "source", key.id, *asked)
+        assert "erased: 3 response(s), 3 correction(s)" in out
+        assert "no response 'r9'" in complaint(errata("erase", "response", "r9", *asked))
+    assert all(served.store.responses.get(response_id).is_erased for response_id in responses)
+
+
+def test_nothing_is_erased_without_a_yes(served: Served) -> None:
+    response_id = served.respond()
+    with listening(served) as address:
+        words = ["erase", "response", response_id, "--url", f"{address}/v1"]
+        refused = CliRunner().invoke(cli.app, words, input="n\n")
+        assert (refused.exit_code, "for good? [y/N]" in refused.output) == (1, True)
+        assert not served.store.responses.get(response_id).is_erased
+        assert CliRunner().invoke(cli.app, words, input="y\n").exit_code == 0
+    assert served.store.responses.get(response_id).is_erased
 
 
 def test_a_run_is_asked_for(errata: Errata, served: Served) -> None:

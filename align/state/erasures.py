@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, delete, select, update
 
 from ..errors import NotFound
 from . import schema
@@ -39,12 +39,12 @@ IMAGES_A_TRANSACTION = 100
 
 @dataclass(frozen=True)
 class Erasure:
-    """What one deletion erased, and what follows from it."""
+    """What a deletion erased, and what follows from it; the same where it is repeated, but for the run."""
 
     responses: tuple[str, ...]
     corrections: tuple[str, ...]
-    tainted: tuple[str, ...]  # adapter versions whose manifests hold one of them, marked by this deletion
-    run_id: str | None  # the run without them; none where no run had seen them
+    tainted: tuple[str, ...]  # adapter versions whose manifests hold one of them
+    run_id: str | None  # the run without them that was asked for; none where none is needed
 
 
 class Erasures:
@@ -112,17 +112,17 @@ class Erasures:
     ) -> Erasure:
         with self._database.write() as connection:
             corrections = _blank(connection, schema.corrections, which_corrections, BLANK_CORRECTION)
-            responses = None
+            responses: tuple[str, ...] = ()
             if which_responses is not None:
                 responses = _blank(connection, schema.responses, which_responses, BLANK_RESPONSE)
-            if corrections is None and responses is None:
+            erased = {*responses, *corrections}
+            if not erased:
                 raise NotFound(missing)
-            erased = {*(responses or ()), *(corrections or ())}
-            tainted = _taint(connection, erased)
+            tainted, is_new = _taint(connection, erased)
             run_id = None
-            if tainted or _is_being_learned(connection, erased):
+            if is_new or _is_being_learned(connection, erased):
                 run_id = request_run(connection, "erasure").id
-        return Erasure(responses or (), corrections or (), tainted, run_id)
+        return Erasure(responses, corrections, tainted, run_id)
 
 
 def erased_among(connection: Connection, items: set[str]) -> list[str]:
@@ -135,29 +135,32 @@ def erased_among(connection: Connection, items: set[str]) -> list[str]:
 
 def _blank(
     connection: Connection, table: Any, which: ColumnElement[bool], values: dict[str, Any]
-) -> tuple[str, ...] | None:
-    """The ids of the rows that were not blank yet; none at all where there are no such rows."""
-    if not connection.execute(select(func.count()).select_from(table).where(which)).scalar_one():
-        return None
-    is_new = which & (table.c.status != "erased")
-    ids = tuple(connection.execute(select(table.c.id).where(is_new).order_by(table.c.created)).scalars())
-    connection.execute(update(table).where(is_new).values(values))
+) -> tuple[str, ...]:
+    """The ids of the rows, the oldest first."""
+    ids = tuple(connection.execute(select(table.c.id).where(which).order_by(table.c.created)).scalars())
+    connection.execute(update(table).where(which, table.c.status != "erased").values(values))
     return ids
 
 
-def _taint(connection: Connection, erased: set[str]) -> tuple[str, ...]:
-    """Mark the versions whose manifests hold one of the items, and end a rollout that would let one serve."""
+def _taint(connection: Connection, erased: set[str]) -> tuple[tuple[str, ...], bool]:
+    """Mark the versions whose manifests hold one of the items, and end a rollout that would let one serve.
+
+    Returns them, and whether one of them was not marked before.
+    """
     adapters, runs = schema.adapters, schema.runs
     rows = connection.execute(
-        select(adapters.c.version, runs.c.manifest)
+        select(adapters.c.version, adapters.c.tainted, runs.c.manifest)
         .join(runs, adapters.c.run_id == runs.c.id)
-        .where(adapters.c.tainted.is_(None))
         .order_by(adapters.c.version)
     )
-    tainted = tuple(row.version for row in rows if erased & items_of(row.manifest))
-    connection.execute(update(adapters).where(adapters.c.version.in_(tainted)).values(tainted=time.time()))
-    abandon_preparing(connection, tainted, "what it learned from was erased")
-    return tainted
+    concerned = {row.version: row.tainted for row in rows if erased & items_of(row.manifest)}
+    connection.execute(
+        update(adapters)
+        .where(adapters.c.version.in_(concerned), adapters.c.tainted.is_(None))
+        .values(tainted=time.time())
+    )
+    abandon_preparing(connection, concerned, "what it learned from was erased")
+    return tuple(concerned), None in concerned.values()
 
 
 def _is_being_learned(connection: Connection, erased: set[str]) -> bool:

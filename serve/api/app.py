@@ -13,6 +13,7 @@ from .alignments import alignments_router
 from .auth import Door, Gatekeeper
 from .body_limit import BodyLimit
 from .chat import chat_router
+from .erasure import erasure_router
 from .errors import install_error_handlers
 from .feedback import feedback_router
 from .health import health_router
@@ -34,6 +35,7 @@ def build_app(replica: Replica) -> FastAPI:
     for router in (
         chat_router(replica),
         feedback_router(replica),
+        erasure_router(replica),
         models_router(replica),
         adapters_router(replica),
         alignments_router(replica),

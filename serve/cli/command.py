@@ -14,7 +14,7 @@ from rich.markup import escape
 from align.errors import AlignError
 
 from ..errors import ServeError
-from . import adapters, alignments, keys, server
+from . import adapters, alignments, erase, keys, server
 
 app = typer.Typer(
     name="errata",
@@ -26,6 +26,7 @@ app.command()(server.up)
 app.command()(alignments.align)
 app.command()(server.demo)
 app.add_typer(adapters.app, name="adapters")
+app.add_typer(erase.app, name="erase")
 app.add_typer(keys.app, name="keys")
 
 

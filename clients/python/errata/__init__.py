@@ -11,7 +11,7 @@ from .errors import (
 )
 from .reply import AsyncReply, Reply
 from .streams import AsyncReplyStream, ReplyStream
-from .types import Adapter, AdapterList, Alignment, Correction, Rollout, Span
+from .types import Adapter, AdapterList, Alignment, Correction, Erasure, Rollout, Span
 
 __all__ = [
     "Adapter",
@@ -22,6 +22,7 @@ __all__ = [
     "AsyncReply",
     "AsyncReplyStream",
     "Correction",
+    "Erasure",
     "Errata",
     "ErrataError",
     "Reply",

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote
 
-from openai import AsyncOpenAI, OpenAI
+from openai import AsyncOpenAI, OpenAI, RequestOptions
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Call(Generic[T]):
-    method: Literal["get", "post"]
+    method: Literal["get", "post", "delete"]
     path: str
     answer: type[T]
     body: dict[str, Any] | None = None
@@ -21,30 +21,21 @@ class Call(Generic[T]):
     is_retried: bool = True
 
     def send(self, client: OpenAI) -> T:
-        retries = client.max_retries if self.is_retried else 0
-        if self.method == "get":
-            return client.get(
-                self.path, cast_to=self.answer, options={"headers": self.headers, "max_retries": retries}
-            )
-        return client.post(
-            self.path,
-            cast_to=self.answer,
-            body=self.body,
-            options={"headers": self.headers, "max_retries": retries},
-        )
+        options = self._options(client.max_retries)
+        if self.method == "post":
+            return client.post(self.path, cast_to=self.answer, body=self.body, options=options)
+        send = client.get if self.method == "get" else client.delete
+        return send(self.path, cast_to=self.answer, options=options)
 
     async def send_async(self, client: AsyncOpenAI) -> T:
-        retries = client.max_retries if self.is_retried else 0
-        if self.method == "get":
-            return await client.get(
-                self.path, cast_to=self.answer, options={"headers": self.headers, "max_retries": retries}
-            )
-        return await client.post(
-            self.path,
-            cast_to=self.answer,
-            body=self.body,
-            options={"headers": self.headers, "max_retries": retries},
-        )
+        options = self._options(client.max_retries)
+        if self.method == "post":
+            return await client.post(self.path, cast_to=self.answer, body=self.body, options=options)
+        send = client.get if self.method == "get" else client.delete
+        return await send(self.path, cast_to=self.answer, options=options)
+
+    def _options(self, max_retries: int) -> RequestOptions:
+        return {"headers": self.headers, "max_retries": max_retries if self.is_retried else 0}
 
 
 def segment(value: str, name: str) -> str:

@@ -12,6 +12,7 @@ from typing_extensions import Unpack
 
 from .adapters import Adapters, AsyncAdapters
 from .alignments import Alignments, AsyncAlignments
+from .erasures import AsyncErase, Erase
 from .errors import ErrataError
 from .feedback import AsyncFeedback, Feedback
 from .questions import Images, Options, chat_arguments
@@ -50,6 +51,10 @@ class Errata(OpenAI):
     @cached_property
     def alignments(self) -> Alignments:
         return Alignments(self)
+
+    @cached_property
+    def erase(self) -> Erase:
+        return Erase(self)
 
     def ask(self, question: str, *, image: Images | None = None, **options: Unpack[Options]) -> Reply:
         """Ask about an image, or several: a path, a URL, bytes or a PIL image each.
@@ -98,6 +103,10 @@ class AsyncErrata(AsyncOpenAI):
     @cached_property
     def alignments(self) -> AsyncAlignments:
         return AsyncAlignments(self)
+
+    @cached_property
+    def erase(self) -> AsyncErase:
+        return AsyncErase(self)
 
     async def ask(
         self, question: str, *, image: Images | None = None, **options: Unpack[Options]

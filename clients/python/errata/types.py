@@ -32,6 +32,19 @@ class Correction(BaseModel):
     author: str | None = None
 
 
+class Erasure(BaseModel):
+    """What was erased, and the adapter versions that are `tainted` by it: they learned from it or were judged by it.
+
+    `alignment` is the run without it that was asked for; none where none is needed.
+    """
+
+    id: str
+    responses: list[str]
+    corrections: list[str]
+    tainted: list[str]
+    alignment: str | None = None
+
+
 class Adapter(BaseModel):
     """One version of what was learned. `report` holds the gate's measurements, whatever the verdict."""
 

@@ -1,0 +1,79 @@
+"""DELETE: a response, a correction, or all of one source is forgotten for good, and what learned from it marked."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import structlog
+from fastapi import APIRouter, Depends
+from starlette.concurrency import run_in_threadpool
+
+from align.erasure import erase_correction, erase_response, erase_source
+from align.state import Erasure, Key
+from serve.errors import Forbidden
+from serve.replica import Replica
+
+from .auth import may_administer, may_chat, may_correct
+from .schema import ErasureAnswer
+
+log = structlog.get_logger()
+
+Kind = Literal["chat.completion.deleted", "correction.deleted", "source.deleted"]
+
+
+def erasure_router(replica: Replica) -> APIRouter:
+    router, store, blobs = APIRouter(), replica.store, replica.blobs
+
+    @router.delete("/v1/chat/completions/{response_id}")
+    async def response(response_id: str, key: Annotated[Key, Depends(may_chat)]) -> ErasureAnswer:
+        """Forget an answer, its question, its images and its corrections: the key's own, or any with admin."""
+
+        def erase() -> Erasure:
+            _check_own(store.responses.get(response_id).key_id, key, "this response was given to another key")
+            return erase_response(store, blobs, response_id)
+
+        return _answer(response_id, "chat.completion.deleted", await run_in_threadpool(erase))
+
+    @router.delete("/v1/feedback/{correction_id}")
+    @router.delete("/feedback/{correction_id}")
+    async def correction(correction_id: str, key: Annotated[Key, Depends(may_correct)]) -> ErasureAnswer:
+        """Forget a correction, the key's own or any with admin; the response stays."""
+
+        def erase() -> Erasure:
+            made_by = store.corrections.get(correction_id).key_id
+            _check_own(made_by, key, "this correction was made with another key")
+            return erase_correction(store, blobs, correction_id)
+
+        return _answer(correction_id, "correction.deleted", await run_in_threadpool(erase))
+
+    @router.delete("/v1/sources/{key_id}", dependencies=[Depends(may_administer)])
+    async def source(key_id: str) -> ErasureAnswer:
+        """Forget all that was answered to a key or corrected with it. The key itself goes on; revoke it for that."""
+        erasure = await run_in_threadpool(erase_source, store, blobs, key_id)
+        return _answer(key_id, "source.deleted", erasure)
+
+    return router
+
+
+def _check_own(owner: str, key: Key, message: str) -> None:
+    if owner != key.id and not key.allows("admin"):
+        raise Forbidden(message)
+
+
+def _answer(name: str, kind: Kind, erasure: Erasure) -> ErasureAnswer:
+    log.info(
+        kind,
+        id=name,
+        responses=len(erasure.responses),
+        corrections=len(erasure.corrections),
+        tainted=erasure.tainted,
+        run=erasure.run_id,
+    )
+    return ErasureAnswer(
+        id=name,
+        object=kind,
+        responses=list(erasure.responses),
+        corrections=list(erasure.corrections),
+        tainted=list(erasure.tainted),
+        alignment=erasure.run_id,
+    )

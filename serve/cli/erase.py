@@ -1,0 +1,65 @@
+"""`errata erase`: have a server forget a response, a correction, or all of one source, for good."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .options import DEFAULT_URL, ApiKey, Url, console
+
+if TYPE_CHECKING:
+    from errata import Erasure
+
+app = typer.Typer(
+    help="Delete for good: words, images, and what adapters have from them.", no_args_is_help=True
+)
+
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+
+
+@app.command("response")
+def erase_response(
+    response_id: str, yes: Yes = False, url: Url = DEFAULT_URL, api_key: ApiKey = "none"
+) -> None:
+    """An answer with its question, its images and its corrections."""
+    from errata import Errata
+
+    _confirm(f"response {response_id}", yes)
+    with Errata(base_url=url, api_key=api_key) as client:
+        _tell(client.erase.response(response_id))
+
+
+@app.command("correction")
+def erase_correction(
+    correction_id: str, yes: Yes = False, url: Url = DEFAULT_URL, api_key: ApiKey = "none"
+) -> None:
+    """One correction; the answer that it corrects stays."""
+    from errata import Errata
+
+    _confirm(f"correction {correction_id}", yes)
+    with Errata(base_url=url, api_key=api_key) as client:
+        _tell(client.erase.correction(correction_id))
+
+
+@app.command("source")
+def erase_source(key_id: str, yes: Yes = False, url: Url = DEFAULT_URL, api_key: ApiKey = "none") -> None:
+    """All that was answered to a key or corrected with it. `errata keys revoke` ends the key itself."""
+    from errata import Errata
+
+    _confirm(f"all that came from {key_id}", yes)
+    with Errata(base_url=url, api_key=api_key) as client:
+        _tell(client.erase.source(key_id))
+
+
+def _confirm(what: str, yes: bool) -> None:
+    if not yes:
+        typer.confirm(f"Erase {what} for good?", abort=True)
+
+
+def _tell(erasure: Erasure) -> None:
+    console.print(f"erased: {len(erasure.responses)} response(s), {len(erasure.corrections)} correction(s)")
+    if erasure.tainted:
+        console.print(f"tainted: {', '.join(erasure.tainted)}")
+    if erasure.alignment is not None:
+        console.print(f"run {erasure.alignment} without them is asked for")
