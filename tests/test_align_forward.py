@@ -141,6 +141,7 @@ def test_loss_and_every_gradient_equal_those_of_the_plain_form(
 
     forward = PairForward(policy, pairs, ForwardConfig(share_prefix=share_prefix))
     assert (forward.why_apart is None) == share_prefix
+    assert forward._head is not None
     for _ in range(2):  # features computed, then remembered
         loss = fast_loss(policy, pairs, objective, forward)
         loss.backward()
