@@ -150,5 +150,7 @@ def _training_report(result: TrainingResult) -> dict[str, Any]:
         "num_pairs": result.num_pairs,
         "skipped": [{"id": skip.example_id, "reason": skip.reason} for skip in result.skipped],
         "seconds": round(result.seconds, 1),
+        "margin_quartiles": list(result.margin_quartiles),
+        "warnings": list(result.warnings),
         **result.final,
     }

@@ -5,30 +5,82 @@ A config is resolved once and never written again; unknown fields are refused, s
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Weighting = Literal["paper", "released"]
 
 
 class _Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class ObjectiveConfig(_Config):
-    """Dense DPO (RLHF-V, arXiv 2312.00849) with an optional anchor on the chosen answer."""
+class SftFirst(_Config):
+    """A first stage that only learns the corrected answers (OPA-DPO, arXiv 2501.09695), before the objective proper."""
 
+    num_epochs: int = Field(1, ge=1, description="Passes over all pairs, before those of the run.")
+    learning_rate: float = Field(2e-4, gt=0, description="Peak rate of this stage.")
+    reference: Literal["base", "sft"] = Field(
+        "sft",
+        description="Whose scores the preference is measured against: the base's, or those after this stage.",
+    )
+
+
+class ObjectiveConfig(_Config):
+    """What is minimised: dense DPO (RLHF-V, arXiv 2312.00849), an anchor, an image contrast, each by its weight."""
+
+    preference_weight: float = Field(
+        1.0, ge=0, description="Weight of dense DPO. 0 with an anchor is SFT on the corrected answers."
+    )
     beta: float = Field(0.5, gt=0, description="Scale of the rewards. Belongs to one form of `normalize`.")
     gamma: float = Field(5.0, ge=1, description="Weight of a corrected token; an unchanged one weighs 1.")
-    normalize: bool = Field(True, description="Divide a score by N, the sum of its weights (Eq. 5).")
+    normalize: bool = Field(
+        True,
+        description="Divide a score by N, the sum of its weights (Eq. 5). Without, gamma 1 is ordinary DPO.",
+    )
+    label_smoothing: float = Field(
+        0.0,
+        ge=0,
+        lt=0.5,
+        description="How probable it is that a pair is the wrong way round (conservative DPO).",
+    )
     anchor_weight: float = Field(
         1.0,
         ge=0,
         description="Weight of the anchor: mean negative log-prob of the chosen answer, nats/token.",
     )
-    weighting: Literal["paper"] = Field(
-        "paper",
-        description="Which tokens weigh gamma. `paper`: every token that a span touches, on its side.",
+    image_contrast_weight: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of preferring the chosen answer about its image to the same answer about a corrupted one "
+        "(mDPO, arXiv 2406.11839). Above 0 each step computes a second pair of answers.",
     )
+    weighting: Weighting = Field(
+        "paper",
+        description="Which tokens weigh gamma. `paper`: every token that a span touches, on its side. `released`: as "
+        "RLHF-V's code does, where the token ids differ on both sides.",
+    )
+    sft_first: SftFirst | None = Field(
+        None, description="A first stage of SFT; none: the objective from the start."
+    )
+
+    @model_validator(mode="after")
+    def _teaches_something(self) -> Self:
+        if not (self.preference_weight or self.anchor_weight or self.image_contrast_weight):
+            raise ValueError("every weight is 0, so nothing would be learned; give one of them a weight")
+        return self
+
+    @property
+    def of_sft(self) -> ObjectiveConfig:
+        """The anchor alone, on the same pairs."""
+        changes = {
+            "preference_weight": 0.0,
+            "anchor_weight": 1.0,
+            "image_contrast_weight": 0.0,
+            "sft_first": None,
+        }
+        return self.model_copy(update=changes)
 
 
 class LoraSettings(_Config):

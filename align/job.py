@@ -21,7 +21,8 @@ from .config import TrainingConfig
 from .durable import write_whole
 from .errors import AlignError, TrainingFailed
 from .examples import Example
-from .training import Metrics, OnStep, TrainingResult, train
+from .steps import Metrics
+from .training import OnStep, TrainingResult, train
 
 POLL_S = 0.2
 

@@ -12,9 +12,11 @@ from typing import Any
 
 from tokenizers.decoders import DecodeStream
 
+from .config import Weighting
 from .errors import InvalidSpans, UnfitPair
 from .examples import Example
 from .spans import Span, apply_spans, ordered
+from .weighting import differing_tokens
 
 Range = tuple[int, int]  # code points [start, end)
 
@@ -37,11 +39,13 @@ class Pair:
     rejected: Answer
 
 
-def make_pair(example: Example, tokenizer: Any, eos_token_ids: Collection[int]) -> Pair:
+def make_pair(
+    example: Example, tokenizer: Any, eos_token_ids: Collection[int], weighting: Weighting = "paper"
+) -> Pair:
     """The pair of a corrected example; both sides are the same tokens up to the first edit.
 
-    `tokenizer` is a transformers tokenizer with a Rust backend. Raises `UnfitPair` if nothing changed, or if the
-    tokenizer cannot spell one of the texts.
+    `weighting` says which tokens count as corrected: see `ObjectiveConfig`. `tokenizer` is a transformers tokenizer
+    with a Rust backend. Raises `UnfitPair` if nothing changed, or if the tokenizer cannot spell one of the texts.
     """
     spans = _checked_spans(example)
     body, end = _split_end(example.served_token_ids, eos_token_ids)
@@ -54,12 +58,13 @@ def make_pair(example: Example, tokenizer: Any, eos_token_ids: Collection[int]) 
     chosen_ranges = [*served_ranges[:num_kept], *corrected_ranges[num_skipped:]]
     if not chosen_ids:
         raise UnfitPair(f"correction {example.id} leaves no words; an empty answer is not to be learned")
-    removed = [(span.start, span.end) for span in spans]
-    return Pair(
-        example.id,
-        chosen=_answer(chosen_ids, chosen_ranges, inserted_ranges(spans), end),
-        rejected=_answer(body, served_ranges, removed, end),
-    )
+    chosen_tokens, rejected_tokens = (*chosen_ids, *end), example.served_token_ids
+    if weighting == "released":
+        marks = differing_tokens(chosen_tokens, rejected_tokens)
+    else:
+        removed = [(span.start, span.end) for span in spans]
+        marks = _touched(chosen_ranges, inserted_ranges(spans), end), _touched(served_ranges, removed, end)
+    return Pair(example.id, Answer(chosen_tokens, marks[0]), Answer(rejected_tokens, marks[1]))
 
 
 def token_ranges(token_ids: Sequence[int], text: str, tokenizer: Any) -> list[Range]:
@@ -137,14 +142,11 @@ def _boundaries(ranges: Sequence[Range]) -> dict[int, int]:
     return boundaries
 
 
-def _answer(
-    token_ids: Sequence[int], ranges: Sequence[Range], edits: Sequence[Range], end: tuple[int, ...]
-) -> Answer:
+def _touched(ranges: Sequence[Range], edits: Sequence[Range], end: tuple[int, ...]) -> tuple[bool, ...]:
+    """Eq. 5's reading: every token that an edit touches on this side, and never the end."""
     # an empty edit inside a token touches it too: the other side's words split what this one token says
-    touched = tuple(
-        any(start < e_end and e_start < stop for e_start, e_end in edits) for start, stop in ranges
-    )
-    return Answer((*token_ids, *end), (*touched, *(False for _ in end)))
+    touched = (any(start < e_end and e_start < stop for e_start, e_end in edits) for start, stop in ranges)
+    return (*touched, *(False for _ in end))
 
 
 def _shown(text: str, limit: int = 60) -> str:

@@ -50,7 +50,7 @@ OBJECTIVES = {
     "dense DPO, no anchor": with_objective(anchor_weight=0.0),
     "no anchor, ten times the rate": with_objective(10 * DEFAULT.learning_rate, anchor_weight=0.0),
     "DPO (sums, gamma 1, beta .1)": with_objective(beta=0.1, gamma=1.0, normalize=False, anchor_weight=0.0),
-    "SFT on corrected answers": with_objective(beta=1e-6),  # the preference term vanishes
+    "SFT on corrected answers": with_objective(preference_weight=0.0),
 }
 
 

@@ -141,7 +141,9 @@ def result(folder: Path, digest: str = "d1") -> TrainingResult:
     adapter.mkdir(parents=True)
     (adapter / "adapter_config.json").write_text("{}")
     (adapter / "adapter_model.safetensors").write_bytes(b"weights")
-    return TrainingResult(str(adapter), digest, 3, (), (), {"rewards/margins": 0.5}, 1.23)
+    return TrainingResult(
+        str(adapter), digest, 3, (), (), {"rewards/margins": 0.5}, (0.1, 0.4, 0.6, 0.9), (), 1.23
+    )
 
 
 def verdict(decision: Decision) -> Verdict:
@@ -219,6 +221,7 @@ def test_a_run_goes_from_manifest_to_verdict_and_leaves_no_workspace(
     assert seen[0].manifest["base_digest"] == provenance_of(MODEL_PATH).base_digest
     assert seen[1].progress == {"step": 3.0, "num_steps": 3.0, "loss": 0.1}
     assert adapter.report["training"]["num_pairs"] == 3
+    assert adapter.report["training"]["margin_quartiles"] == [0.1, 0.4, 0.6, 0.9]
     assert adapter.report["gate"]["decision"] == "admitted"
     assert store.runs.get(run.id).status == "admitted"
     assert not workspace.exists()

@@ -18,7 +18,8 @@ from align import checkpoints as module
 from align.checkpoints import Checkpoint, Checkpoints, read_tensors
 from align.config import LoraSettings, TrainingConfig
 from align.errors import TrainingStopped
-from align.training import Metrics, TrainingResult, train
+from align.steps import Metrics
+from align.training import TrainingResult, train
 from align.workers import Workers
 
 NUM_EXAMPLES = 7
@@ -229,8 +230,9 @@ def test_a_checkpoint_holds_tensors_and_nothing_that_could_run(base: Path, tmp_p
         "exp_avg",
         "exp_avg_sq",
         "reference",
+        "margins",
     }
-    assert tensors["reference"].shape == (NUM_EXAMPLES, 2)
+    assert tensors["reference"].shape == (NUM_EXAMPLES, 4)
 
 
 PROGRAM = """

@@ -350,7 +350,7 @@ def result(folder: Path) -> TrainingResult:
     adapter = folder / "adapter"
     adapter.mkdir(parents=True)
     (adapter / "adapter_model.safetensors").write_bytes(b"weights that learned it")
-    return TrainingResult(str(adapter), "d1", 3, (), (), {}, 1.0)
+    return TrainingResult(str(adapter), "d1", 3, (), (), {}, (0.0,) * 4, (), 1.0)
 
 
 ADMITTED = Verdict("admitted", (), (), {}, 20, 20)

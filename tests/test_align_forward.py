@@ -17,7 +17,7 @@ from align.adapter import attach_adapter
 from align.config import ForwardConfig, LoraSettings, ObjectiveConfig
 from align.dataset import PreparedPair
 from align.forward import PairForward
-from align.objective import answer_score, dense_dpo
+from align.objective import PairLogps, Reference, pair_losses, reference_table
 from align.pairs import Answer, Pair
 from align.rendering import Rendered
 
@@ -117,8 +117,8 @@ def fast_loss(
     policy: Any, pairs: list[PreparedPair], objective: ObjectiveConfig, forward: PairForward
 ) -> torch.Tensor:
     with torch.no_grad(), policy.disable_adapter():
-        scores = [answer_score(side, objective.gamma, objective.normalize) for side in forward(pairs)]
-    return dense_dpo(*forward(pairs), torch.stack(scores, 1), objective).loss.mean()
+        reference = Reference.from_table(reference_table(PairLogps(*forward(pairs)), objective))
+    return pair_losses(PairLogps(*forward(pairs)), reference, objective).loss.mean()
 
 
 def gradients(policy: Any) -> dict[str, torch.Tensor]:

@@ -1,26 +1,31 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from corrections import accepted_answers, corrections
+from structlog.testing import capture_logs
 from tiny_models import tiny_llava
 from torch.nn import functional as F
 from transformers import AutoModelForImageTextToText
 
 from align.adapter import attach_adapter, load_adapter
-from align.config import LoraSettings, ObjectiveConfig, TrainingConfig
+from align.checkpoints import Checkpoint
+from align.config import LoraSettings, ObjectiveConfig, SftFirst, TrainingConfig
 from align.dataset import PreparedPair, prepare_pairs
 from align.errors import NothingToLearn, TrainingFailed
 from align.objective import METRIC_NAMES
 from align.pairs import Answer
-from align.rendering import Renderer
+from align.rendering import Rendered, Renderer
 from align.spans import Span
-from align.training import TrainingResult, TrainingRun, learning_rate, train
+from align.steps import TrainingRun
+from align.training import TrainingResult, train
 
 QUICK = TrainingConfig(
     objective=ObjectiveConfig(beta=0.5),
@@ -46,10 +51,13 @@ def load(base: Path) -> Any:
     return AutoModelForImageTextToText.from_pretrained(base, dtype=torch.float32).eval()
 
 
-def plain_score(model: Any, pair: PreparedPair, answer: Answer, objective: ObjectiveConfig) -> torch.Tensor:
+def plain_score(
+    model: Any, pair: PreparedPair, answer: Answer, objective: ObjectiveConfig, prompt: Rendered | None = None
+) -> torch.Tensor:
     """Eq. 5 the slow way: one sequence, no padding, logits everywhere."""
-    ids = torch.tensor([[*pair.prompt.input_ids, *answer.token_ids]])
-    logits = model(input_ids=ids, **pair.prompt.tensors).logits[0]
+    prompt = prompt or pair.prompt
+    ids = torch.tensor([[*prompt.input_ids, *answer.token_ids]])
+    logits = model(input_ids=ids, **prompt.tensors).logits[0]
     logps = F.log_softmax(logits, -1)
     score, total = torch.zeros(()), 0.0
     for place, (token, is_corrected) in enumerate(zip(answer.token_ids, answer.is_corrected, strict=True)):
@@ -62,19 +70,25 @@ def plain_score(model: Any, pair: PreparedPair, answer: Answer, objective: Objec
 def plain_loss(policy: Any, base: Any, pairs: list[PreparedPair], objective: ObjectiveConfig) -> torch.Tensor:
     losses = []
     for pair in pairs:
+        chosen, rejected = pair.pair.chosen, pair.pair.rejected
+        sides = [(chosen, pair.prompt), (rejected, pair.prompt), (chosen, pair.misleading or pair.prompt)]
         rewards = []
-        for answer in (pair.pair.chosen, pair.pair.rejected):
+        for answer, prompt in sides:
             with torch.no_grad():
-                reference = plain_score(base, pair, answer, objective)
-            rewards.append(objective.beta * (plain_score(policy, pair, answer, objective) - reference))
+                reference = plain_score(base, pair, answer, objective, prompt)
+            score = plain_score(policy, pair, answer, objective, prompt)
+            rewards.append(objective.beta * (score - reference))
         unweighted = objective.model_copy(update={"gamma": 1.0})
-        anchor = -plain_score(policy, pair, pair.pair.chosen, unweighted)
-        losses.append(-F.logsigmoid(rewards[0] - rewards[1]) + objective.anchor_weight * anchor)
+        anchor = -plain_score(policy, pair, chosen, unweighted)
+        loss = -F.logsigmoid(rewards[0] - rewards[1]) + objective.anchor_weight * anchor
+        if pair.misleading is not None:
+            loss = loss - objective.image_contrast_weight * F.logsigmoid(rewards[0] - rewards[2])
+        losses.append(loss)
     return torch.stack(losses).mean()
 
 
-def prepared(base: Path, num: int) -> list[PreparedPair]:
-    return prepare_pairs(corrections(base, num), Renderer.from_pretrained(base), 4096)[0]
+def prepared(base: Path, num: int, objective: ObjectiveConfig = QUICK.objective) -> list[PreparedPair]:
+    return prepare_pairs(corrections(base, num), Renderer.from_pretrained(base), 4096, objective)[0]
 
 
 def test_reference_scores_equal_those_of_a_separately_loaded_base(base: Path) -> None:
@@ -90,7 +104,7 @@ def test_reference_scores_equal_those_of_a_separately_loaded_base(base: Path) ->
                 for p in pairs
             ]
         )
-    torch.testing.assert_close(run.reference, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(run.reference[:, :2], expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.fixture
@@ -103,21 +117,27 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("image_contrast_weight", [0.0, 0.7])
 @pytest.mark.parametrize("micro_batch_size", [5, 2])
-def test_loss_and_gradients_equal_those_of_the_plain_form(base: Path, micro_batch_size: int) -> None:
-    pairs = prepared(base, 5)
+def test_loss_and_gradients_equal_those_of_the_plain_form(
+    base: Path, micro_batch_size: int, image_contrast_weight: float
+) -> None:
+    objective = QUICK.objective.model_copy(update={"image_contrast_weight": image_contrast_weight})
+    pairs = prepared(base, 5, objective)
+    assert all((pair.misleading is not None) == bool(image_contrast_weight) for pair in pairs)
     model = attach_adapter(load(base), QUICK.lora)
     torch.manual_seed(1)
     for parameter in model.parameters():
         if parameter.requires_grad:
             torch.nn.init.normal_(parameter, std=0.05)
-    run = TrainingRun(model, pairs, QUICK.model_copy(update={"micro_batch_size": micro_batch_size}))
+    changes = {"micro_batch_size": micro_batch_size, "objective": objective}
+    run = TrainingRun(model, pairs, QUICK.model_copy(update=changes))
     metrics = run.gather_gradients(list(range(5)))
     gradients = [parameter.grad.clone() for parameter in run.parameters if parameter.grad is not None]
 
     for parameter in run.parameters:
         parameter.grad = None
-    loss = plain_loss(model, load(base), pairs, QUICK.objective)
+    loss = plain_loss(model, load(base), pairs, objective)
     loss.backward()
     assert metrics["loss"] == pytest.approx(loss.item(), rel=1e-5)
     for parameter, gradient in zip(run.parameters, gradients, strict=True):
@@ -132,6 +152,66 @@ def test_training_raises_the_margins(trained: TrainingResult) -> None:
     assert trained.final["rewards/margins"] > 0.1
     assert trained.final["rewards/accuracies"] > 0.7
     assert trained.history[-1]["loss"] < trained.history[0]["loss"]
+    assert trained.history[0]["logps/chosen_change"] == pytest.approx(0, abs=1e-4)
+    assert trained.final["logps/chosen_change"] > 0.1
+    assert list(trained.margin_quartiles) == sorted(trained.margin_quartiles)
+    mean = sum(trained.margin_quartiles) / 4
+    assert mean == pytest.approx(trained.final["rewards/margins"], rel=0.3)
+    assert trained.warnings == ()
+
+
+def test_a_run_that_makes_the_chosen_answers_less_likely_warns(
+    base: Path, trained: TrainingResult, tmp_path: Path
+) -> None:
+    # a model that knows the chosen answers, and is then trained so hard that it can say nothing any more
+    learned = shutil.copytree(base, tmp_path / "learned")
+    load_adapter(load(base), Path(trained.adapter), "v1").merge_and_unload().save_pretrained(learned)
+    too_hard = QUICK.model_copy(update={"learning_rate": 0.5})
+    with capture_logs() as logs:
+        result = train(learned, corrections(base, 10), too_hard, tmp_path / "adapter")
+    assert result.final["logps/chosen_change"] < 0
+    assert "less likely than at the start" in result.warnings[-1]
+    assert [log["event"] for log in logs] == ["chosen_answers_fell"] * len(result.warnings)
+
+
+def test_sft_first_trains_on_the_chosen_answers_and_then_measures_against_what_it_became(base: Path) -> None:
+    objective = QUICK.objective.model_copy(update={"sft_first": SftFirst(num_epochs=2, learning_rate=5e-3)})
+    pairs = prepared(base, 6)
+    run = TrainingRun(
+        attach_adapter(load(base), QUICK.lora), pairs, QUICK.model_copy(update={"objective": objective})
+    )
+    of_base = run.reference.clone()
+    history = list(run.steps())
+    assert [metrics["epoch"] for metrics in history] == [1, 1, 2, 2, 3, 3, 4, 4]
+    assert history[0]["loss"] == pytest.approx(history[0]["nll_loss"])
+    assert history[3]["nll_loss"] < history[0]["nll_loss"]
+    assert history[4]["rewards/margins"] == pytest.approx(0, abs=1e-5), (
+        "the preference starts from the SFT model"
+    )
+    assert history[4]["logps/chosen_change"] > 0.1, "but the change counts from the base"
+    assert (run.reference[:, 0] > of_base[:, 0]).all()
+    assert torch.equal(run.reference[:, 3], of_base[:, 3])
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("num_steps", [1, 2, 3], ids=["in SFT", "between", "after it"])
+def test_a_run_of_two_stages_goes_on_where_it_was(base: Path, num_steps: int) -> None:
+    objective = QUICK.objective.model_copy(update={"sft_first": SftFirst(learning_rate=5e-3)})
+    config = QUICK.model_copy(update={"objective": objective, "num_epochs": 1})
+    pairs = prepared(base, 6, objective)
+
+    def run(checkpoint: Checkpoint | None = None) -> TrainingRun:
+        torch.manual_seed(0)
+        return TrainingRun(attach_adapter(load(base), QUICK.lora), pairs, config, checkpoint)
+
+    whole, broken = run(), run()
+    list(whole.steps())
+    list(islice(broken.steps(), num_steps))
+    resumed = run(broken.checkpoint())
+    list(resumed.steps())
+    assert resumed.history == whole.history
+    assert torch.equal(resumed.reference, whole.reference)
+    assert torch.equal(resumed.margins, whole.margins)
 
 
 def test_the_adapter_holds_what_was_trained(base: Path, trained: TrainingResult) -> None:
@@ -208,12 +288,3 @@ def test_a_loss_that_is_no_number_ends_the_run_without_an_adapter(base: Path, tm
     with pytest.raises(TrainingFailed, match="lower learning_rate"):
         train(base, corrections(base, 5), wild, tmp_path / "adapter")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_the_rate_rises_then_falls_and_never_reaches_zero() -> None:
-    config = TrainingConfig(learning_rate=1.0, warmup_ratio=0.2)
-    rates = [learning_rate(step, 20, config) for step in range(20)]
-    assert max(rates) == rates[4] == 1.0
-    assert rates[:5] == sorted(rates[:5])
-    assert rates[4:] == sorted(rates[4:], reverse=True)
-    assert min(rates) > 0
