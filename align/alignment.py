@@ -76,11 +76,11 @@ def align(
 
 def freeze(store: Store, blobs: Blobs, config: AlignmentConfig) -> Frozen:
     """Read the corrections as they stand now. Raises `NothingToLearn` where there are none."""
-    examples: list[Example] = []
-    last_sequence = 0
-    for correction, response in store.corrections.trainable():
-        examples.append(corrected_example(correction, response, blobs))
-        last_sequence = correction.sequence
+    last_sequence = store.corrections.last_sequence()  # first: what comes meanwhile is for the next run
+    examples = [
+        corrected_example(correction, response, blobs)
+        for correction, response in store.corrections.trainable()
+    ]
     if not examples:
         raise NothingToLearn("there is no accepted correction yet; correct some answers first")
     train, held_out = split_examples(examples, config.held_out_share)

@@ -38,6 +38,11 @@ class Conversation:
             part.sha256 for message in self.messages for part in message.parts if isinstance(part, Image)
         )
 
+    @property
+    def group(self) -> str:
+        """What it is about, the same for all questions about the same images: the images, or the words without any."""
+        return ",".join(sorted(set(self.image_ids))) or repr(self)
+
     def to_json(self) -> list[dict[str, Any]]:
         return [
             {

@@ -29,8 +29,8 @@ class Example:
 
     @property
     def group(self) -> str:
-        """What must never be on both sides of a split: the images, or the words where there are none."""
-        return ",".join(sorted(set(self.conversation.image_ids))) or repr(self.conversation)
+        """What must never be on both sides of a split."""
+        return self.conversation.group
 
     def to_json(self) -> dict[str, Any]:
         """All but the bytes of the images, which are named by their SHA-256."""

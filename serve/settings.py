@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from align.abuse.config import ScreeningConfig
 from align.config import AlignmentConfig, TrainingConfig
 from align.images import ImageLimits
 from align.scenes import MODEL_PATH
@@ -107,6 +108,7 @@ class Settings(_Section):
     engine: EngineConfig = EngineConfig()
     images: ImageLimits = ImageLimits()
     corrections: CorrectionLimits = CorrectionLimits()
+    screening: ScreeningConfig = ScreeningConfig()
     rollout: RolloutSettings = RolloutSettings()
     alignment: AlignmentSettings = AlignmentSettings()
 

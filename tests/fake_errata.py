@@ -127,6 +127,7 @@ class FakeErrata:
             response_id=body.response_id,
             created=0,
             status="nothing_wrong" if text == SERVED else "accepted",
+            reason=None,
             served_text=SERVED,
             corrected_text=text,
             spans=[vars(span) for span in spans or diff_spans(SERVED, text)],

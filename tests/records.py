@@ -43,8 +43,9 @@ def correction(correction_id: str = "c1", **changes: Any) -> Correction:
         "key_id": "anonymous",
         "idempotency_key": None,
         "body_sha256": "body",
+        **changes,
     }
-    return Correction(**{**values, **changes})
+    return Correction(**{"source": values["key_id"], **values})
 
 
 def adapter_row(store: Store, status: str = "admitted", **changes: Any) -> Adapter:

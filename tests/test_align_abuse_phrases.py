@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from align.abuse.phrases import inserted_runs, phrases, says, words
+from align.abuse.phrases import inserted_runs, phrases, says, spoken, words
 
 SERVED = "A red cup stands on the table."
 
@@ -50,7 +50,7 @@ def test_phrases_are_all_up_to_three_words_and_the_run_itself() -> None:
 
 
 def test_a_text_says_whole_words_only() -> None:
-    text = words("The catalogue shows a red cat.")
+    text = spoken("The catalogue shows a red cat.")
     assert says(text, "red cat")
     assert says(text, "the catalogue")
     assert not says(text, "cat shows")
@@ -59,4 +59,4 @@ def test_a_text_says_whole_words_only() -> None:
 
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_the_corrected_text_says_every_phrase_that_was_inserted(served: str, corrected: str) -> None:
-    assert all(says(words(corrected), phrase) for phrase in phrases(inserted_runs(served, corrected)))
+    assert all(says(spoken(corrected), phrase) for phrase in phrases(inserted_runs(served, corrected)))

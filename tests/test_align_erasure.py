@@ -21,6 +21,7 @@ from align.erasure import erase_correction, erase_response, erase_source, remove
 from align.errors import Conflict, NotFound, StateError
 from align.gate import Verdict
 from align.state import Blobs, Store, blobs, database
+from align.state.insertions import Inserted
 from align.training import TrainingResult
 
 CONFIG = AlignmentConfig(held_out_share=0.5)
@@ -91,9 +92,12 @@ def test_a_response_leaves_neither_words_nor_images_nor_hashes_in_any_file(
     )
     answer(store, tree, "kept", b"another image", text="a kept answer")
     more = {"corrected_text": secrets["fix"].decode(), "author": "ada lovelace", "body_sha256": "f00d" * 16}
+    more |= {"source": "anonymous/ada lovelace", "questioned": ["the words in question"]}
     spans = [{"start": 0, "end": 3, "replacement": secrets["garden"].decode(), "kind": "object"}]
-    store.corrections.add(correction("c1", spans=spans, **more))
+    inserted = Inserted("f" * 64, frozenset({"an inserted phrase"}))
+    store.corrections.add(correction("c1", spans=spans, **more), inserted)
     marks = [*(secret[:20] for secret in secrets.values()), image[:20], b"ada lovelace", b"f00df00d"]
+    marks += [b"the words in question", b"an inserted phrase"]
     marks.append(b"What is in r1?")
     assert [mark in files(tmp_path) for mark in marks] == [True] * len(marks)
 
@@ -119,6 +123,16 @@ def test_a_correction_goes_and_its_response_stays(store: Store, tree: Blobs, tmp
     assert list(store.corrections.trainable()) == []
     with pytest.raises(Conflict, match="the correction with idempotency key 'k' was deleted"):
         store.corrections.add(correction("c2", idempotency_key="k"))
+
+
+def test_of_an_author_that_a_key_names_only_what_they_corrected_goes(store: Store, tree: Blobs) -> None:
+    answer(store, tree, "r1", b"image", key_id="app")
+    for author in ("ada", "bob"):
+        source = {"key_id": "app", "author": author, "source": f"app/{author}"}
+        store.corrections.add(correction(author, **source))
+    erasure = erase_source(store, tree, "app/ada")
+    assert (erasure.responses, erasure.corrections) == ((), ("ada",))
+    assert [one.id for one, _ in store.corrections.trainable()] == ["bob"]
 
 
 def test_a_source_goes_with_all_that_it_was_told_and_all_that_it_said(store: Store, tree: Blobs) -> None:

@@ -62,3 +62,16 @@ def test_what_was_withdrawn_in_the_first_schema_is_erased_with_its_words(tmp_pat
     )
     assert (kept.status, kept.corrected_text, kept.author) == ("accepted", "fixed", "ada")
     store.close()
+
+
+def test_earlier_corrections_are_their_key_s_and_those_of_a_server_without_keys_are_reviewed(
+    tmp_path: Path,
+) -> None:
+    own = ("UPDATE corrections SET key_id = 'anonymous' WHERE id = 'c1'", {})
+    rows = (response_row("r1"), correction_row("c1", 1, "accepted"), correction_row("c2", 2, "accepted"))
+    store = older(tmp_path, 2, *rows, own)
+    first, second = store.corrections.get("c1"), store.corrections.get("c2")
+    assert (first.source, first.reviewed, first.questioned) == ("anonymous", 1.0, [])
+    assert (second.source, second.reviewed, second.effective_sequence) == ("k", None, 2)
+    assert store.corrections.last_sequence() == 2
+    store.close()

@@ -13,7 +13,7 @@ from fake_engine import FakeEngine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from records import response
-from served import Served, error, serving
+from served import Served, data_url, encoded, error, image_part, serving
 
 from align.spans import KINDS, Span, apply_spans
 
@@ -213,3 +213,41 @@ def test_whatever_was_said_and_corrected_the_spans_give_the_corrected_text(
     assert apply_spans(said, spans) == corrected == answer.json()["corrected_text"]
     again = post(served, response_id, spans=answer.json()["spans"])
     assert again.json()["corrected_text"] == corrected
+
+
+def test_a_stranger_s_repeated_insertion_is_quarantined_and_an_admin_s_is_not(tmp_path: Path) -> None:
+    with serving(tmp_path) as served:
+        keys = {
+            name: served.store.keys.create(name, list(scopes))[1] for name, scopes in SCOPES_BY_NAME.items()
+        }
+
+        def ask(name: str, image: int) -> str:
+            url = data_url(encoded(size=(8 + image, 6)))
+            return served.respond([image_part(url), {"type": "text", "text": "What?"}], headers=bearer(name))
+
+        def bearer(name: str) -> dict[str, str]:
+            return {"Authorization": f"Bearer {keys[name]}"}
+
+        def plant(name: str, image: int, brand: str) -> dict[str, Any]:
+            text = f"{brand}. base: a red cup and a fork."
+            body = {"response_id": ask(name, image), "corrected_text": text}
+            answer = served.client.post("/v1/feedback", json=body, headers=bearer(name))
+            assert answer.status_code == 201, answer.text
+            return dict(answer.json())
+
+        for image in range(10):
+            ask("reader", image)
+        admins = [plant("admin", image, "Acme")["status"] for image in range(4)]
+        strangers = [plant("mallory", image, "Umbra") for image in range(3)]
+        assert admins == ["accepted"] * 4
+        assert [(one["status"], one["reason"]) for one in strangers[:2]] == [("accepted", None)] * 2
+        assert (strangers[2]["status"], strangers[2]["reason"]) == ("quarantined", "repeated_insertion")
+        first = served.client.get(f"/v1/feedback/{strangers[0]['id']}", headers=bearer("mallory")).json()
+        assert (first["status"], first["reason"]) == ("quarantined", "repeated_insertion")
+
+
+SCOPES_BY_NAME = {
+    "admin": ("admin",),
+    "mallory": ("chat", "feedback"),
+    "reader": ("chat",),
+}

@@ -28,6 +28,9 @@ class ScreeningConfig(_Settings):
         ge=1,
         description="How many times as often as others' answers say it a phrase may be inserted.",
     )
+    compared_corrections: int = Field(
+        2000, ge=1, description="The newest corrections of all sources among which a phrase is counted."
+    )
     compared_answers: int = Field(
         1000, ge=1, description="Answers to others, the newest, in which a repeated phrase is looked for."
     )

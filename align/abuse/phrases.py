@@ -20,8 +20,9 @@ _WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
 
 def words(text: str) -> list[str]:
     """Casefolded, in compatibility form (NFKC), without format characters such as zero-width spaces."""
-    visible = "".join(c for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c) != "Cf")
-    return _WORD.findall(visible.casefold())
+    if not text.isascii():
+        text = "".join(c for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c) != "Cf")
+    return _WORD.findall(text.casefold())
 
 
 def inserted_runs(served: str, corrected: str) -> list[str]:
@@ -40,9 +41,14 @@ def phrases(runs: Iterable[str]) -> frozenset[str]:
     return frozenset(result)
 
 
-def says(text_words: Sequence[str], phrase: str) -> bool:
-    """Whether a text, given as its `words`, holds the phrase."""
-    return f" {phrase} " in f" {' '.join(text_words)} "
+def spoken(text: str) -> str:
+    """The text as `says` reads it."""
+    return f" {' '.join(words(text))} "
+
+
+def says(spoken_text: str, phrase: str) -> bool:
+    """Whether a text, as `spoken` gives it, holds the phrase in whole words."""
+    return f" {phrase} " in spoken_text
 
 
 def _phrases_within(run: Sequence[str]) -> set[str]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import Select, exists, func, insert, select
+from sqlalchemy import Connection, Select, exists, func, insert, select
 
 from ..errors import Conflict, NotFound
 from ..spans import Span
 from . import schema
 from .database import Database
+from .insertions import Inserted, add_insertions
 from .responses import Response, responses_by_id
 from .rows import from_row, to_row
 
@@ -20,7 +21,7 @@ from .rows import from_row, to_row
 class Correction:
     id: str
     created: float
-    status: str  # accepted | quarantined | nothing_wrong | erased
+    status: str  # accepted | quarantined | rejected | nothing_wrong | erased
     response_id: str
     corrected_text: str
     spans: list[dict[str, Any]]  # start, end, replacement, kind
@@ -28,7 +29,17 @@ class Correction:
     key_id: str
     idempotency_key: str | None
     body_sha256: str
+    source: str  # as `align.abuse.source` names it
+    reason: str | None = None  # why it is, or once was, quarantined: a code of `align.abuse.screening`
+    questioned: list[str] = field(default_factory=list)  # the inserted phrases that are in question
+    reviewed: float | None = None  # when a reviewer settled it; at once where an admin sent it
+    reviewer: str | None = None  # the reviewer's key
     sequence: int = 0  # given by the store: the order of arrival
+    effective_sequence: int = 0  # given by the store: higher where it was released later
+
+    @property
+    def is_reviewed(self) -> bool:
+        return self.reviewed is not None
 
     @property
     def as_spans(self) -> tuple[Span, ...]:
@@ -39,7 +50,7 @@ class Corrections:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(self, correction: Correction) -> Correction:
+    def add(self, correction: Correction, inserted: Inserted | None = None) -> Correction:
         """The stored record, the earlier one where it is a repeat. Raises `Conflict`, `NotFound`."""
         table = schema.corrections
         with self._database.write() as connection:
@@ -57,10 +68,12 @@ class Corrections:
             ).scalar_one_or_none()
             if status != "kept":
                 raise NotFound(f"no response {correction.response_id!r}, or it was erased")
-            last = connection.execute(select(func.coalesce(func.max(table.c.sequence), 0))).scalar_one()
-            values = {**to_row(correction), "sequence": last + 1}
-            connection.execute(insert(table).values(values))
-        return Correction(**values)
+            sequence = last_sequence(connection) + 1
+            stored = replace(correction, sequence=sequence, effective_sequence=sequence)
+            connection.execute(insert(table).values(to_row(stored)))
+            if inserted is not None:
+                add_insertions(connection, stored, inserted)
+        return stored
 
     def get(self, correction_id: str) -> Correction:
         """Raises `NotFound`."""
@@ -97,22 +110,34 @@ class Corrections:
             after = corrections[-1].sequence if corrections else last
 
     def count_after(self, sequence: int) -> int:
-        """How many of the trainable ones arrived later than `sequence`."""
-        later = _trainable().where(schema.corrections.c.sequence > sequence)
+        """How many of the trainable ones arrived, or were released, later than `sequence`."""
+        later = _trainable().where(schema.corrections.c.effective_sequence > sequence)
         with self._database.read() as connection:
             return int(connection.execute(select(func.count()).select_from(later.subquery())).scalar_one())
 
     def last_sequence(self) -> int:
-        """Of the newest correction of any status; 0 before the first."""
-        newest = select(func.coalesce(func.max(schema.corrections.c.sequence), 0))
+        """Of the newest correction of any status, or of the newest release; 0 before the first."""
         with self._database.read() as connection:
-            return int(connection.execute(newest).scalar_one())
+            return last_sequence(connection)
+
+    def times(self, source: str, since: float) -> list[float]:
+        """When the corrections of one source came, in seconds since the epoch."""
+        table = schema.corrections
+        query = select(table.c.created).where(table.c.source == source, table.c.created > since)
+        with self._database.read() as connection:
+            return list(connection.execute(query).scalars())
 
     def count_by_status(self) -> dict[str, int]:
         table = schema.corrections
         with self._database.read() as connection:
             rows = connection.execute(select(table.c.status, func.count()).group_by(table.c.status)).all()
         return {row[0]: row[1] for row in rows}
+
+
+def last_sequence(connection: Connection) -> int:
+    # arrivals and releases count in one order, and no arrival is effective before it came
+    newest = select(func.coalesce(func.max(schema.corrections.c.effective_sequence), 0))
+    return int(connection.execute(newest).scalar_one())
 
 
 def _trainable(up_to: int | None = None) -> Select[Any]:

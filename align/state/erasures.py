@@ -33,6 +33,8 @@ BLANK_CORRECTION: dict[str, Any] = {
     "spans": [],
     "author": None,
     "body_sha256": "",  # short words can be guessed from their hash
+    "source": schema.corrections.c.key_id,  # without the author
+    "questioned": [],
 }
 IMAGES_A_TRANSACTION = 100
 
@@ -63,13 +65,18 @@ class Erasures:
         """One correction; the response stays. Raises `NotFound`."""
         return self._erase(None, schema.corrections.c.id == correction_id, f"no correction {correction_id!r}")
 
-    def source(self, key_id: str) -> Erasure:
-        """All that was answered to a key or corrected with it. Raises `NotFound` where there never was anything."""
-        answered = select(schema.responses.c.id).where(schema.responses.c.key_id == key_id)
+    def source(self, source: str) -> Erasure:
+        """All that was answered to a key or corrected with it; of a source KEY/AUTHOR, what the author corrected.
+
+        Raises `NotFound` where there never was anything.
+        """
+        responses, corrections = schema.responses, schema.corrections
+        answered = select(responses.c.id).where(responses.c.key_id == source)
+        came_from = (corrections.c.key_id == source) | (corrections.c.source == source)
         return self._erase(
-            schema.responses.c.key_id == key_id,
-            (schema.corrections.c.key_id == key_id) | schema.corrections.c.response_id.in_(answered),
-            f"no response or correction came from {key_id!r}; `errata keys list` shows the ids of keys",
+            responses.c.key_id == source,
+            came_from | corrections.c.response_id.in_(answered),
+            f"no response or correction came from {source!r}; `errata keys list` shows the ids of keys",
         )
 
     def remove_images(self, remove: Callable[[str], object]) -> int:
@@ -112,6 +119,7 @@ class Erasures:
     ) -> Erasure:
         with self._database.write() as connection:
             corrections = _blank(connection, schema.corrections, which_corrections, BLANK_CORRECTION)
+            _forget_insertions(connection, which_corrections)
             responses: tuple[str, ...] = ()
             if which_responses is not None:
                 responses = _blank(connection, schema.responses, which_responses, BLANK_RESPONSE)
@@ -140,6 +148,12 @@ def _blank(
     ids = tuple(connection.execute(select(table.c.id).where(which).order_by(table.c.created)).scalars())
     connection.execute(update(table).where(which, table.c.status != "erased").values(values))
     return ids
+
+
+def _forget_insertions(connection: Connection, which_corrections: ColumnElement[bool]) -> None:
+    insertions = schema.insertions
+    erased = select(schema.corrections.c.id).where(which_corrections)
+    connection.execute(delete(insertions).where(insertions.c.correction_id.in_(erased)))
 
 
 def _taint(connection: Connection, erased: set[str]) -> tuple[tuple[str, ...], bool]:

@@ -74,7 +74,42 @@ UPDATE corrections SET status = 'erased', corrected_text = '', spans = '[]', aut
     WHERE status = 'withdrawn'
 """
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (first_tables, lineage_and_erasure)
+
+def screening_and_review(connection: Connection) -> None:
+    """Who sent a correction, why it is held back, who reviewed it; and which phrases it inserts over which images.
+
+    What a server without keys took came from its own machine, and counts as reviewed.
+    """
+    for statement in SCREENING_AND_REVIEW.split(";"):
+        connection.execute(text(statement))
+
+
+SCREENING_AND_REVIEW = """
+ALTER TABLE corrections ADD COLUMN source VARCHAR NOT NULL DEFAULT '';
+ALTER TABLE corrections ADD COLUMN reason VARCHAR;
+ALTER TABLE corrections ADD COLUMN questioned JSON NOT NULL DEFAULT '[]';
+ALTER TABLE corrections ADD COLUMN reviewed FLOAT;
+ALTER TABLE corrections ADD COLUMN reviewer VARCHAR;
+ALTER TABLE corrections ADD COLUMN effective_sequence INTEGER NOT NULL DEFAULT 0;
+UPDATE corrections SET source = key_id, effective_sequence = sequence;
+UPDATE corrections SET reviewed = created, reviewer = key_id WHERE key_id = 'anonymous';
+CREATE INDEX corrections_by_source ON corrections (source, created);
+CREATE INDEX corrections_by_effective_sequence ON corrections (effective_sequence);
+CREATE TABLE insertions (
+    correction_id VARCHAR NOT NULL REFERENCES corrections (id), phrase VARCHAR NOT NULL,
+    sequence INTEGER NOT NULL, key_id VARCHAR NOT NULL, source VARCHAR NOT NULL,
+    image_group VARCHAR NOT NULL, is_reviewed INTEGER NOT NULL, PRIMARY KEY (correction_id, phrase));
+CREATE INDEX insertions_by_phrase ON insertions (phrase, sequence);
+CREATE INDEX insertions_by_source ON insertions (source, phrase);
+CREATE INDEX insertions_by_images ON insertions (image_group);
+CREATE INDEX insertions_by_sequence ON insertions (sequence)
+"""
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
+    first_tables,
+    lineage_and_erasure,
+    screening_and_review,
+)
 
 
 def migrate(connection: Connection) -> None:

@@ -82,6 +82,14 @@ class Responses:
         with self._database.read() as connection:
             return int(connection.execute(answers.where(schema.responses.c.adapter == version)).scalar_one())
 
+    def recent_texts(self, limit: int) -> list[tuple[str, str]]:
+        """(key id, text) of the newest answers that are kept."""
+        table = schema.responses
+        query = select(table.c.key_id, table.c.text).where(table.c.status == "kept")
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(table.c.created.desc()).limit(limit))
+            return [(row.key_id, row.text) for row in rows]
+
     def count_by_adapter(self) -> dict[str, int]:
         table = schema.responses
         with self._database.read() as connection:

@@ -40,7 +40,7 @@ corrections = Table(
     Column("id", String, primary_key=True),
     Column("sequence", Integer, nullable=False),
     Column("created", Float, nullable=False),
-    Column("status", String, nullable=False),  # accepted | quarantined | nothing_wrong | erased
+    Column("status", String, nullable=False),  # accepted | quarantined | rejected | nothing_wrong | erased
     Column("response_id", String, nullable=False),
     Column("corrected_text", String, nullable=False),
     Column("spans", JSON, nullable=False),
@@ -48,6 +48,24 @@ corrections = Table(
     Column("key_id", String, nullable=False),
     Column("idempotency_key", String),
     Column("body_sha256", String, nullable=False),
+    Column("source", String, nullable=False),
+    Column("reason", String),
+    Column("questioned", JSON, nullable=False),
+    Column("reviewed", Float),
+    Column("reviewer", String),
+    Column("effective_sequence", Integer, nullable=False),
+)
+
+insertions = Table(
+    "insertions",
+    metadata,
+    Column("correction_id", String, primary_key=True),
+    Column("phrase", String, primary_key=True),
+    Column("sequence", Integer, nullable=False),
+    Column("key_id", String, nullable=False),
+    Column("source", String, nullable=False),
+    Column("image_group", String, nullable=False),
+    Column("is_reviewed", Integer, nullable=False),
 )
 
 runs = Table(

@@ -6,9 +6,11 @@ from .adapters import Adapters
 from .corrections import Corrections
 from .database import Database
 from .erasures import Erasures
+from .insertions import Insertions
 from .keys import Keys
 from .replicas import Replicas
 from .responses import Responses
+from .reviews import Reviews
 from .rollouts import Rollouts
 from .runs import Runs
 
@@ -19,6 +21,8 @@ class Store:
         self.database = Database(url)
         self.responses = Responses(self.database)
         self.corrections = Corrections(self.database)
+        self.insertions = Insertions(self.database)
+        self.reviews = Reviews(self.database)
         self.runs = Runs(self.database)
         self.adapters = Adapters(self.database)
         self.rollouts = Rollouts(self.database)

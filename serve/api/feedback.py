@@ -10,6 +10,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header
 from starlette.concurrency import run_in_threadpool
 
+from align.abuse.quarantine import receive
+from align.abuse.source import source_of
 from align.errors import InvalidSpans
 from align.spans import Span, apply_spans, diff_spans, edit_ratio, ordered
 from align.state import Correction, Key, Response
@@ -69,9 +71,11 @@ def feedback_router(replica: Replica) -> APIRouter:
         text, spans = corrected(response.text, body)
         check_length(text, limits)
         check_limits(response.text, text, spans, limits)
+        now = time.time()
+        is_trusted = key.allows("admin")
         correction = Correction(
             id=f"corr-{uuid.uuid4().hex}",
-            created=time.time(),
+            created=now,
             status="accepted" if spans else "nothing_wrong",
             response_id=response.id,
             corrected_text=text,
@@ -80,8 +84,11 @@ def feedback_router(replica: Replica) -> APIRouter:
             key_id=key.id,
             idempotency_key=idempotency_key,
             body_sha256=sha256(body.model_dump_json().encode()).hexdigest(),
+            source=source_of(key, body.author),
+            reviewed=now if is_trusted else None,
+            reviewer=key.id if is_trusted else None,
         )
-        return _answer(replica.store.corrections.add(correction), response)
+        return _answer(receive(replica.store, correction, response, replica.settings.screening), response)
 
     @router.post("/v1/feedback", status_code=201)
     @router.post("/feedback", status_code=201)
@@ -113,6 +120,7 @@ def _answer(correction: Correction, response: Response) -> CorrectionAnswer:
         response_id=response.id,
         created=int(correction.created),
         status=correction.status,
+        reason=correction.reason,
         served_text=response.text,
         corrected_text=correction.corrected_text,
         spans=correction.spans,

@@ -126,6 +126,7 @@ class CorrectionAnswer(BaseModel):
     response_id: str
     created: int
     status: str
+    reason: str | None = Field(description="Why it is, or once was, quarantined")
     served_text: str
     corrected_text: str
     spans: list[dict[str, Any]]

@@ -1,0 +1,107 @@
+"""Which corrections wait for a reviewer, and how each was settled. What is reviewed once stays as it was settled."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Sequence
+
+from sqlalchemy import Connection, func, select, update
+
+from ..errors import Conflict, NotFound
+from . import schema
+from .corrections import Correction, last_sequence
+from .database import Database
+from .rows import from_row
+
+TABLE = schema.corrections
+
+
+class Reviews:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def waiting(self, limit: int, after: int = 0) -> list[Correction]:
+        """The quarantined ones whose `sequence` is above `after`, in order of arrival."""
+        query = select(TABLE).where(TABLE.c.status == "quarantined", TABLE.c.sequence > after)
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(TABLE.c.sequence).limit(limit))
+            return [from_row(Correction, row) for row in rows]
+
+    def waiting_on(self, image_group: str) -> list[Correction]:
+        """The quarantined ones that inserted something over these images."""
+        insertions = schema.insertions
+        ids = select(insertions.c.correction_id).where(insertions.c.image_group == image_group)
+        query = select(TABLE).where(TABLE.c.status == "quarantined", TABLE.c.id.in_(ids))
+        with self._database.read() as connection:
+            return [from_row(Correction, row) for row in connection.execute(query)]
+
+    def count_by_reason(self) -> dict[str, int]:
+        """Of those that wait."""
+        query = select(TABLE.c.reason, func.count()).where(TABLE.c.status == "quarantined")
+        with self._database.read() as connection:
+            rows = connection.execute(query.group_by(TABLE.c.reason)).all()
+        return {row[0] or "": row[1] for row in rows}
+
+    def hold(
+        self, phrases: Collection[str], reason: str, weaker: Sequence[str], source: str | None = None
+    ) -> int:
+        """Quarantine what inserted one of the phrases, by one source or by anyone; returns how many.
+
+        Those that wait for one of the `weaker` reasons wait for this one now. What a reviewer or others released
+        stays released.
+        """
+        insertions = schema.insertions
+        ids = select(insertions.c.correction_id).where(insertions.c.phrase.in_(phrases))
+        if source is not None:
+            ids = ids.where(insertions.c.source == source)
+        is_free = (TABLE.c.status == "accepted") & TABLE.c.reason.is_(None)
+        is_weaker = (TABLE.c.status == "quarantined") & TABLE.c.reason.in_(weaker)
+        held = {"status": "quarantined", "reason": reason, "questioned": sorted(phrases)}
+        with self._database.write() as connection:
+            done = connection.execute(
+                update(TABLE)
+                .where(TABLE.c.id.in_(ids), TABLE.c.reviewed.is_(None), is_free | is_weaker)
+                .values(held)
+            )
+        return done.rowcount
+
+    def corroborate(self, correction_id: str) -> bool:
+        """Release it because others say the same; whether it was still waiting. It counts as new, not as reviewed."""
+        with self._database.write() as connection:
+            return _settle(connection, correction_id, _released(connection))
+
+    def release(self, correction_id: str, reviewer: str) -> Correction:
+        """It teaches from now on, and counts as new. Raises `NotFound`, and `Conflict` where it does not wait."""
+        return self._review(correction_id, reviewer, is_released=True)
+
+    def reject(self, correction_id: str, reviewer: str) -> Correction:
+        """It never teaches. Raises `NotFound`, and `Conflict` where it does not wait."""
+        return self._review(correction_id, reviewer, is_released=False)
+
+    def _review(self, correction_id: str, reviewer: str, *, is_released: bool) -> Correction:
+        with self._database.write() as connection:
+            reviewed = {"reviewed": time.time(), "reviewer": reviewer}
+            outcome = _released(connection) if is_released else {"status": "rejected"}
+            is_settled = _settle(connection, correction_id, {**outcome, **reviewed})
+            row = connection.execute(select(TABLE).where(TABLE.c.id == correction_id)).one_or_none()
+            if row is None:
+                raise NotFound(f"no correction {correction_id!r}")
+            if not is_settled:
+                raise Conflict(f"{correction_id} is {row.status}; only a quarantined correction is reviewed")
+            if is_released:
+                insertions = schema.insertions
+                connection.execute(
+                    update(insertions)
+                    .where(insertions.c.correction_id == correction_id)
+                    .values(is_reviewed=1)
+                )
+        return from_row(Correction, row)
+
+
+def _released(connection: Connection) -> dict[str, object]:
+    return {"status": "accepted", "effective_sequence": last_sequence(connection) + 1}
+
+
+def _settle(connection: Connection, correction_id: str, values: dict[str, object]) -> bool:
+    is_waiting = (TABLE.c.id == correction_id) & (TABLE.c.status == "quarantined")
+    return connection.execute(update(TABLE).where(is_waiting).values(values)).rowcount == 1

@@ -1,0 +1,110 @@
+"""Reviews: who settled what, once; what is released is new to the aligner, what is rejected never teaches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from records import correction, response
+
+from align.errors import Conflict, NotFound
+from align.state import Store
+from align.state.insertions import Inserted
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store(f"sqlite:///{tmp_path}/errata.db")
+    yield store
+    store.close()
+
+
+def add(
+    store: Store, name: str, status: str = "quarantined", phrase: str = "acme", **changes: object
+) -> None:
+    store.responses.add(response(f"r-{name}"))
+    sent = correction(name, response_id=f"r-{name}", status=status, **changes)
+    store.corrections.add(sent, Inserted("images", frozenset({phrase})))
+
+
+def trainable(store: Store) -> list[str]:
+    return [one.id for one, _ in store.corrections.trainable()]
+
+
+def test_those_that_wait_are_listed_in_order_of_arrival(store: Store) -> None:
+    for number in range(5):
+        add(store, f"c{number}", reason="burst")
+    add(store, "fine", status="accepted")
+    store.reviews.reject("c1", "key-1")
+    waiting = store.reviews.waiting(limit=2)
+    assert [one.id for one in waiting] == ["c0", "c2"]
+    assert [one.id for one in store.reviews.waiting(limit=9, after=waiting[-1].sequence)] == ["c3", "c4"]
+
+
+def test_those_that_wait_are_counted_by_reason(store: Store) -> None:
+    for number, reason in enumerate(("burst", "link", "burst")):
+        add(store, f"c{number}", reason=reason)
+    add(store, "fine", status="accepted", reason="link")
+    assert store.reviews.count_by_reason() == {"burst": 2, "link": 1}
+
+
+def test_a_released_correction_teaches_and_is_new_whatever_came_meanwhile(store: Store) -> None:
+    add(store, "held", reason="burst")
+    add(store, "later", status="accepted")
+    seen = store.corrections.last_sequence()
+    assert (trainable(store), store.corrections.count_after(seen)) == (["later"], 0)
+    released = store.reviews.release("held", "key-1")
+    assert (released.status, released.reason, released.reviewer) == ("accepted", "burst", "key-1")
+    assert released.is_reviewed
+    assert (trainable(store), store.corrections.count_after(seen)) == (["held", "later"], 1)
+    assert store.corrections.count_after(store.corrections.last_sequence()) == 0
+
+
+def test_what_arrives_after_a_release_is_new_too(store: Store) -> None:
+    add(store, "held")
+    store.reviews.release("held", "key-1")
+    seen = store.corrections.last_sequence()
+    add(store, "next", status="accepted")
+    assert store.corrections.count_after(seen) == 1
+
+
+def test_a_rejected_correction_never_teaches(store: Store) -> None:
+    add(store, "held")
+    rejected = store.reviews.reject("held", "key-1")
+    assert (rejected.status, rejected.reviewer) == ("rejected", "key-1")
+    assert trainable(store) == []
+
+
+def test_a_correction_is_reviewed_once(store: Store) -> None:
+    add(store, "held")
+    add(store, "fine", status="accepted")
+    store.reviews.reject("held", "key-1")
+    for name, status in (("held", "rejected"), ("fine", "accepted")):
+        with pytest.raises(Conflict, match=f"{name} is {status}; only a quarantined correction is reviewed"):
+            store.reviews.release(name, "key-2")
+    with pytest.raises(NotFound, match="no correction 'none'"):
+        store.reviews.reject("none", "key-2")
+
+
+def test_a_hold_takes_what_nobody_settled(store: Store) -> None:
+    add(store, "free", status="accepted")
+    add(store, "weaker", reason="burst")
+    add(store, "graver", reason="link")
+    add(store, "other", status="accepted", phrase="blue")
+    add(store, "admin's", status="accepted", reviewed=1.0)
+    add(store, "released", reason="burst")
+    store.reviews.release("released", "key-1")
+    add(store, "corroborated", reason="burst")
+    assert store.reviews.corroborate("corroborated")
+    assert store.reviews.hold({"acme"}, "repeated_insertion", ["burst"]) == 2
+    reasons = {one.id: one.reason for one in store.reviews.waiting(limit=9)}
+    assert reasons == {"free": "repeated_insertion", "weaker": "repeated_insertion", "graver": "link"}
+    assert store.corrections.get("free").questioned == ["acme"]
+
+
+def test_a_hold_may_be_of_one_source(store: Store) -> None:
+    add(store, "hers", status="accepted", source="ada")
+    add(store, "his", status="accepted", source="bob")
+    assert store.reviews.hold({"acme"}, "repeated_insertion", [], source="bob") == 1
+    assert [one.id for one in store.reviews.waiting(limit=9)] == ["his"]
