@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from .config import AlignmentConfig
-from .errors import Conflict, NothingToLearn
+from .errors import AlignError, Conflict, NothingToLearn
 from .examples import Example
-from .gate import Verdict, decide
+from .gate import Measurements, Verdict, criteria, decide
 from .gate.measurement import measure
 from .job import run_job
 from .provenance import Provenance, provenance_of
-from .split import split_examples
+from .split import drawn_by_lot, split_examples
 from .state import Adapter, Blobs, Run, Store
 from .state.examples import corrected_example, uncorrected_example
 from .state.rollouts import BASE
@@ -31,6 +32,7 @@ class Frozen:
 
     train: Sequence[Example]
     held_out: Sequence[Example]
+    left_out: Sequence[Example]
     general: Sequence[Example]
     last_sequence: int
     live: str
@@ -43,7 +45,9 @@ class Frozen:
             "live": self.live,
             "train": [example.id for example in self.train],
             "held_out": [example.id for example in self.held_out],
+            "left_out": [example.id for example in self.left_out],
             "general": [example.id for example in self.general],
+            "criteria": [asdict(criterion) for criterion in criteria(config.gate)],
             "last_sequence": self.last_sequence,
             "config": config.model_dump(mode="json", include=set(AlignmentConfig.model_fields)),
         }
@@ -67,7 +71,7 @@ def align(
         store.runs.update(run.id, manifest=frozen.manifest(base, provenance_of(base), config))
         result = run_job(base, frozen.train, config.training, workspace, _reporter(store, run))
         store.runs.update(run.id, status="gating", progress=_training_report(result))
-        verdict = judge(store, blobs, frozen, base, Path(result.adapter), config)
+        verdict, _ = judge(store, blobs, frozen, base, Path(result.adapter), config)
         report = {"training": _training_report(result), "gate": verdict.to_json()}
         return publish(store, blobs, run, result, verdict, report)
     finally:
@@ -83,29 +87,22 @@ def freeze(store: Store, blobs: Blobs, config: AlignmentConfig) -> Frozen:
     ]
     if not examples:
         raise NothingToLearn("there is no accepted correction yet; correct some answers first")
-    train, held_out = split_examples(examples, config.held_out_share)
-    general = [
-        uncorrected_example(response, blobs) for response in store.responses.uncorrected(config.max_general)
-    ]
-    return Frozen(train, held_out, general, last_sequence, store.rollouts.in_force().live)
+    split = split_examples(examples, config.held_out_share, config.gate.min_items)
+    general = list(islice(_general(store, blobs, split.train, config.training.seed), config.max_general))
+    live = store.rollouts.in_force().live
+    return Frozen(split.train, split.held_out, split.left_out, general, last_sequence, live)
 
 
 def judge(
     store: Store, blobs: Blobs, frozen: Frozen, base: str, candidate: Path, config: AlignmentConfig
-) -> Verdict:
-    """Measure live and candidate on the same items, and decide."""
+) -> tuple[Verdict, Measurements]:
+    """Measure live and candidate on the same items, and decide. What cannot be measured is refused."""
     live = None if frozen.live == BASE else blobs.fetch_folder(store.adapters.get(frozen.live).blob)
-    items, general = measure(
-        base,
-        live,
-        candidate,
-        frozen.held_out,
-        frozen.general,
-        config.gate,
-        config.training.objective,
-        config.training.device,
-    )
-    return decide(items, general, config.gate)
+    try:
+        measurements = measure(base, live, candidate, frozen.held_out, frozen.general, config)
+    except (AlignError, RuntimeError) as error:  # torch raises RuntimeError for memory and for shapes
+        return Verdict("refused", (f"refused: the candidate could not be measured: {error}",)), Measurements()
+    return decide(measurements, config.gate), measurements
 
 
 def publish(
@@ -130,6 +127,15 @@ def publish(
         if not store.adapters.using(blob):
             blobs.remove_folder(blob)
         raise
+
+
+def _general(store: Store, blobs: Blobs, train: Sequence[Example], seed: int) -> Iterator[Example]:
+    """Answers of the base that nobody corrected, in a random order; none about an image that teaches."""
+    taught = frozenset[str]().union(*(example.parts for example in train))
+    for response_id in drawn_by_lot(store.responses.uncorrected(BASE), seed):
+        example = uncorrected_example(store.responses.get(response_id), blobs)
+        if taught.isdisjoint(example.parts):
+            yield example
 
 
 def _reporter(store: Store, run: Run, every_s: float = 1.0) -> Callable[[Metrics], None]:

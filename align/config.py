@@ -153,8 +153,7 @@ class TrainingConfig(_Config):
 class GateConfig(_Config):
     """What a candidate must show, measured against the live adapter on the same items.
 
-    Every bound is compared with the unfavourable end of a two-sided bootstrap interval, so few items or noisy
-    ones refuse a candidate rather than admit it.
+    Every bound is compared with a two-sided bootstrap interval: what few or noisy items leave open is not admitted.
     """
 
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Coverage of each interval.")
@@ -167,17 +166,40 @@ class GateConfig(_Config):
         ge=0,
         description="Lower bound of the gain in dense margin must exceed this, nats per weighted token.",
     )
-    max_chosen_drop: float = Field(
+    max_recurrence_rise: float = Field(
+        0.05, ge=0, lt=1, description="Tolerated rise of the share of corrected-away segments said again."
+    )
+    max_corrected_drop: float = Field(
         0.1, ge=0, description="Tolerated fall of the corrected answer's mean log-prob, nats per token."
     )
-    max_general_drop: float = Field(
-        0.1, ge=0, description="Tolerated fall of an uncorrected answer's mean log-prob, nats per token."
+    max_divergence: float = Field(
+        0.1, gt=0, description="Tolerated KL(base || candidate) on uncorrected answers, nats per token."
     )
-    max_coverage_drop: float = Field(0.08, ge=0, lt=1, description="Tolerated relative fall of coverage.")
+    max_coverage_drop: float = Field(
+        0.05,
+        ge=0,
+        lt=1,
+        description="Tolerated relative fall of what answers tell: undisputed words, and objects where known.",
+    )
+    max_general_coverage_drop: float = Field(
+        0.15,
+        ge=0,
+        lt=1,
+        description="The same of uncorrected answers; more, since nobody checked them and other words may be better.",
+    )
     max_shrinkage: float = Field(0.2, ge=0, lt=1, description="Tolerated relative fall of words per answer.")
     max_growth: float = Field(0.3, ge=0, description="Tolerated relative rise of words per answer.")
     max_unreadable_rise: float = Field(
         0.03, ge=0, lt=1, description="Tolerated rise of the share of empty or degenerate answers."
+    )
+    min_kind_images: int = Field(
+        10, ge=2, description="Images with a kind of mistake, from which on that kind is judged by itself."
+    )
+    max_kind_rise: float = Field(
+        0.02, ge=0, lt=1, description="Rise of one kind of mistake that is not yet a reason to refuse."
+    )
+    max_seconds: float = Field(
+        1800.0, gt=0, description="How long measuring may take; a candidate that takes longer is refused."
     )
     max_new_tokens: int = Field(256, ge=1, description="Where a measured greedy answer is cut.")
     batch_size: int = Field(40, ge=1, description="Items per forward pass while measuring.")
@@ -189,8 +211,13 @@ class AlignmentConfig(_Config):
     training: TrainingConfig = TrainingConfig()
     gate: GateConfig = GateConfig()
     held_out_share: float = Field(
-        default=0.2, gt=0, lt=1, description="Share of the corrected images that judge instead of teaching."
+        default=0.2,
+        gt=0,
+        lt=1,
+        description="Share of the corrected images that judge instead of teaching; more where too few would judge.",
     )
     max_general: int = Field(
-        default=120, ge=0, description="Uncorrected answers, the newest, that the gate compares beside them."
+        default=120,
+        ge=0,
+        description="Uncorrected answers of the base, drawn by lot, that the gate compares beside them.",
     )

@@ -9,6 +9,7 @@ AlignError
 ├── NothingToLearn      too few corrections for a run
 ├── TrainingFailed      a run broke off: the loss is no number, or a worker died
 ├── TrainingStopped     a run was told to stop, and goes on from its checkpoint when it is started again
+├── EvaluationFailed    the gate's measurement broke off, or took longer than it may
 ├── NotFound            no such response, correction, run or adapter
 ├── Conflict            the same key or state change with another content
 └── StateError          the store or the blobs cannot be used as they are
@@ -48,6 +49,10 @@ class TrainingFailed(AlignError):
 
 
 class TrainingStopped(AlignError):
+    pass
+
+
+class EvaluationFailed(AlignError):
     pass
 
 

@@ -28,8 +28,13 @@ class Example:
     spans: tuple[Span, ...]
 
     @property
+    def parts(self) -> frozenset[str]:
+        """What must never be on both sides of a split: each image, or the words where there are none."""
+        return frozenset(self.conversation.image_ids) or frozenset([self.conversation.group])
+
+    @property
     def group(self) -> str:
-        """What must never be on both sides of a split."""
+        """What examples have in common that are about the same."""
         return self.conversation.group
 
     def to_json(self) -> dict[str, Any]:

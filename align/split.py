@@ -1,25 +1,54 @@
-"""Which corrections teach and which judge. Decided by a hash of the images, so it never depends on order or chance."""
+"""Which corrections teach and which judge, and which answers stand for all others. Decided by hashes, so it never
+depends on order or chance.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from .examples import Example
 
 
-def is_held_out(group: str, share: float, salt: str = "") -> bool:
-    """The same images are always on the same side, in every run with the same share and salt."""
-    digest = hashlib.sha256(f"{salt}\0{group}".encode()).digest()
-    return int.from_bytes(digest[:8]) < share * 2**64
+@dataclass(frozen=True)
+class Split:
+    """`left_out` are those that would be on both sides: some of their images teach, others judge."""
+
+    train: tuple[Example, ...]
+    held_out: tuple[Example, ...]
+    left_out: tuple[Example, ...]
 
 
-def split_examples(
-    examples: Sequence[Example], held_out_share: float = 0.2, salt: str = ""
-) -> tuple[list[Example], list[Example]]:
-    """(train, held out). All examples of one image are on one side."""
-    train: list[Example] = []
-    held_out: list[Example] = []
-    for example in examples:
-        (held_out if is_held_out(example.group, held_out_share, salt) else train).append(example)
-    return train, held_out
+def split_examples(examples: Sequence[Example], held_out_share: float = 0.2, at_least: int = 0) -> Split:
+    """No image is on both sides, not even within a conversation of several images.
+
+    Images whose `position` is up to the share are held out, in every run. Where that holds out fewer than `at_least`
+    examples, the images that come next follow, but never more than half of the examples.
+    """
+    spans = [_positions(example) for example in examples]
+    bound = held_out_share
+    wanted = min(at_least, len(examples) // 2)
+    if sum(last <= bound for _, last in spans) < wanted:
+        bound = sorted(last for _, last in spans)[wanted - 1]
+    sides: dict[str, list[Example]] = {"train": [], "held out": [], "left out": []}
+    for example, (first, last) in zip(examples, spans, strict=True):
+        side = "held out" if last <= bound else "train" if first > bound else "left out"
+        sides[side].append(example)
+    return Split(tuple(sides["train"]), tuple(sides["held out"]), tuple(sides["left out"]))
+
+
+def position(name: str) -> float:
+    """Where a name stands in a fixed random order of all names: 0 to 1."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) / 2**64
+
+
+def drawn_by_lot(names: Iterable[str], seed: int) -> list[str]:
+    """All names in a random order that only the seed decides: each beginning of it is a sample without bias."""
+    return sorted(names, key=lambda name: position(f"{seed}\0{name}"))
+
+
+def _positions(example: Example) -> tuple[float, float]:
+    """Of the example's images, or of its words where there are none: the first and the last."""
+    positions = [position(part) for part in example.parts]
+    return min(positions), max(positions)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,19 @@ from records import SERVED, adapter_row, correction, response
 from align import alignment
 from align.alignment import align, freeze, publish
 from align.config import AlignmentConfig
-from align.errors import Conflict, NotFound, NothingToLearn, StateError, TrainingFailed
-from align.gate import Decision, Verdict
+from align.errors import (
+    Conflict,
+    EvaluationFailed,
+    InvalidAdapter,
+    NotFound,
+    NothingToLearn,
+    StateError,
+    TrainingFailed,
+)
+from align.gate import Decision, Measurements, Verdict, criteria
 from align.provenance import Provenance, provenance_of
 from align.scenes import MODEL_PATH
+from align.split import drawn_by_lot
 from align.state import Blobs, Run, Store
 from align.training import TrainingResult
 
@@ -74,7 +83,9 @@ def test_the_manifest_names_every_correction_once_on_one_side(store: Store, blob
     assert sorted(manifest["train"] + manifest["held_out"]) == sorted(f"c{index}" for index in range(12))
     assert manifest["train"]
     assert manifest["held_out"]
-    assert manifest["general"] == ["general2", "general1"], "the newest, and no more than asked for"
+    assert len(manifest["general"]) == 2, "no more than asked for"
+    assert manifest["left_out"] == []
+    assert manifest["criteria"] == [asdict(criterion) for criterion in criteria(CONFIG.gate)]
     assert (manifest["base"], manifest["live"], manifest["last_sequence"]) == ("the/base", "base", 12)
     assert AlignmentConfig(**manifest["config"]) == CONFIG
     assert manifest["seed"] == CONFIG.training.seed
@@ -118,6 +129,28 @@ def test_the_general_set_holds_no_answer_that_was_corrected(store: Store, blobs:
     assert [example.id for example in frozen.general] == ["fine"]
     (example,) = frozen.general
     assert (example.spans, example.corrected_text) == ((), example.served_text)
+
+
+def test_the_general_set_is_drawn_by_lot_from_what_the_base_said(store: Store, blobs: Blobs) -> None:
+    corrected(store, blobs, 2)
+    for index in range(30):
+        answer(store, blobs, f"b{index}", f"general {index}".encode(), created=100.0 + index)
+        answer(store, blobs, f"v{index}", f"general {index}".encode(), created=200.0, adapter="v0001")
+    config = CONFIG.model_copy(update={"max_general": 10})
+    drawn = [example.id for example in freeze(store, blobs, config).general]
+    assert drawn == drawn_by_lot([f"b{index}" for index in range(30)], CONFIG.training.seed)[:10]
+    assert max(int(name[1:]) for name in drawn) - min(int(name[1:]) for name in drawn) > 15
+
+
+def test_no_image_that_teaches_is_in_the_general_set(store: Store, blobs: Blobs) -> None:
+    corrected(store, blobs, 12)
+    for index in range(12):
+        answer(store, blobs, f"again{index}", f"image {index}".encode())
+    frozen = freeze(store, blobs, CONFIG.model_copy(update={"max_general": 100}))
+    taught = {example.group for example in frozen.train}
+    assert 0 < len(frozen.general) < 12
+    assert taught.isdisjoint(example.group for example in frozen.general)
+    assert len(frozen.general) == 12 - len(taught)
 
 
 def test_the_live_version_at_the_start_is_what_a_candidate_is_compared_with(
@@ -207,9 +240,9 @@ def test_a_run_goes_from_manifest_to_verdict_and_leaves_no_workspace(
         seen.append(store.runs.get(run.id))
         return result(workspace)
 
-    def judge(*_: Any) -> Verdict:
+    def judge(*_: Any) -> tuple[Verdict, Measurements]:
         seen.append(store.runs.get(run.id))
-        return verdict("admitted")
+        return verdict("admitted"), Measurements()
 
     monkeypatch.setattr(alignment, "run_job", run_job)
     monkeypatch.setattr(alignment, "judge", judge)
@@ -242,6 +275,30 @@ def test_a_training_that_breaks_off_leaves_no_workspace_and_no_adapter(
         align(store, blobs, claimed(store), str(MODEL_PATH), CONFIG, workspace)
     assert not workspace.exists()
     assert store.adapters.all() == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        EvaluationFailed("the evaluation was not done within 1800 s"),
+        InvalidAdapter("the adapter holds weights that are not finite"),
+        RuntimeError("out of memory"),
+    ],
+)
+def test_a_candidate_that_cannot_be_measured_is_refused_with_the_reason(
+    store: Store, blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    corrected(store, blobs, 1)
+
+    def measure(*_: Any) -> Measurements:
+        raise error
+
+    monkeypatch.setattr(alignment, "measure", measure)
+    verdict, measurements = alignment.judge(
+        store, blobs, freeze(store, blobs, CONFIG), "the/base", tmp_path, CONFIG
+    )
+    assert verdict == Verdict("refused", (f"refused: the candidate could not be measured: {error}",))
+    assert measurements == Measurements()
 
 
 def test_a_live_adapter_whose_files_are_gone_cannot_be_compared_with(

@@ -1,24 +1,35 @@
+"""Both adapters on the same items, with a tiny model; and each way in which a candidate cannot be measured."""
+
 from __future__ import annotations
 
+import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from corrections import accepted_answers, corrections
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
 from tiny_models import tiny_llava
 from transformers import AutoModelForImageTextToText
 
-from align.config import GateConfig, LoraSettings, ObjectiveConfig, TrainingConfig
-from align.conversation import Conversation, Message, Text
+from align.adapter import attach_adapter, save_adapter
+from align.config import AlignmentConfig, GateConfig, LoraSettings, ObjectiveConfig, TrainingConfig
+from align.conversation import Conversation, Image, Message, Text
+from align.errors import EvaluationFailed, InvalidAdapter
 from align.examples import Example
-from align.gate.measurement import coverage, greedy_answers, is_readable, measure, undisputed_words
+from align.gate import Measurements, decide
+from align.gate.items import prepare_items
+from align.gate.measurement import divergence, greedy_answers, measure
+from align.gate.truth import scene_described, truth_of
 from align.rendering import Renderer
-from align.spans import Span
+from align.scenes.captions import CAPTION_PROMPTS
+from align.scenes.draw import png_bytes
+from align.scenes.world import sample_scene
 from align.training import train
 
-CONFIG = GateConfig(max_new_tokens=8, batch_size=3)
 TRAINING = TrainingConfig(
     objective=ObjectiveConfig(beta=0.5),
     lora=LoraSettings(rank=4),
@@ -27,6 +38,7 @@ TRAINING = TrainingConfig(
     batch_size=4,
     micro_batch_size=4,
 )
+CONFIG = AlignmentConfig(training=TRAINING, gate=GateConfig(max_new_tokens=8, batch_size=3))
 
 
 @pytest.fixture(scope="module")
@@ -41,40 +53,128 @@ def adapter(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def measured(base: Path, live: Path | None, candidate: Path | None, **kwargs: Any) -> Any:
-    corrected, accepted = corrections(base, 5), accepted_answers(base, 4, start=5)
-    return measure(base, live, candidate, corrected, accepted, CONFIG, ObjectiveConfig(), **kwargs)
+def measured(base: Path, live: Path | None, candidate: Path | None) -> Measurements:
+    return measure(base, live, candidate, corrections(base, 5), accepted_answers(base, 4, start=5), CONFIG)
 
 
 def test_a_trained_adapter_prefers_the_corrected_answers_more_than_the_base(
     base: Path, adapter: Path
 ) -> None:
-    items, general = measured(base, None, adapter)
-    assert [item.id for item in items] == [example.id for example in corrections(base, 5)]
-    assert [item.id for item in general] == [example.id for example in accepted_answers(base, 4, start=5)]
-    assert sum(item.candidate.margin - item.live.margin for item in items) / 5 > 0.1
-    assert all(item.live.margin == item.candidate.margin == 0 for item in general)
+    both = measured(base, None, adapter)
+    assert [item.id for item in both.held_out] == [example.id for example in corrections(base, 5)]
+    assert [item.id for item in both.general] == [
+        example.id for example in accepted_answers(base, 4, start=5)
+    ]
+    assert sum(item.candidate.margin - item.live.margin for item in both.held_out) / 5 > 0.1
+    assert all(item.live.margin == item.candidate.margin == 0 for item in both.general)
 
 
 def test_live_and_candidate_are_not_mixed_up(base: Path, adapter: Path) -> None:
-    forward, _ = measured(base, None, adapter)
-    backward, _ = measured(base, adapter, None)
-    for one, other in zip(forward, backward, strict=True):
+    forward, backward = measured(base, None, adapter), measured(base, adapter, None)
+    pairs = zip((*forward.held_out, *forward.general), (*backward.held_out, *backward.general), strict=True)
+    for one, other in pairs:
         assert one.live.margin == pytest.approx(other.candidate.margin, abs=1e-5)
         assert one.candidate.margin == pytest.approx(other.live.margin, abs=1e-5)
+        assert one.candidate.divergence == pytest.approx(other.live.divergence, abs=1e-5)
         assert one.live.num_words == other.candidate.num_words
 
 
+def test_the_divergence_is_that_of_whole_distributions_from_the_base(base: Path, adapter: Path) -> None:
+    """Compared with one answer after the other, read by models of their own."""
+    measurements = measured(base, None, adapter)
+    assert all(item.live.divergence == 0 for item in measurements.general)
+    renderer = Renderer.from_pretrained(base)
+    alone, adapted = (AutoModelForImageTextToText.from_pretrained(base).eval() for _ in range(2))
+    adapted = PeftModel.from_pretrained(adapted, str(adapter)).eval()
+    for example, item in zip(accepted_answers(base, 4, start=5), measurements.general, strict=True):
+        prompt = renderer.render(example.conversation, example.images)
+        ids = torch.tensor([[*prompt.input_ids, *example.served_token_ids]])
+        with torch.no_grad():
+            p, q = (
+                model(input_ids=ids, **prompt.tensors).logits[0, prompt.num_tokens - 1 : -1].log_softmax(-1)
+                for model in (alone, adapted)
+            )
+        expected = torch.nn.functional.kl_div(q, p, log_target=True, reduction="sum") / len(p)
+        assert item.candidate.divergence == pytest.approx(float(expected), rel=1e-3)
+        assert item.candidate.divergence > 1e-4
+
+
+def test_the_divergence_of_two_coins_is_that_worked_by_hand() -> None:
+    fair, biased = torch.zeros(1, 2), torch.tensor([[0.0, math.log(3)]])
+    assert divergence(fair, biased) == pytest.approx(0.5 * math.log(4 / 3))
+    assert divergence(fair.repeat(5, 1), biased.repeat(5, 1)) == pytest.approx(0.5 * math.log(4 / 3))
+    assert divergence(biased, biased) == 0
+
+
 def test_an_adapter_measured_against_itself_differs_in_nothing(base: Path, adapter: Path) -> None:
-    for items in measured(base, adapter, adapter):
-        assert all(item.live == item.candidate for item in items)
+    both = measured(base, adapter, adapter)
+    assert all(item.live == item.candidate for item in (*both.held_out, *both.general))
 
 
-def test_an_example_that_cannot_be_read_is_left_out(base: Path) -> None:
+def test_an_example_that_cannot_be_read_is_left_out_by_name(base: Path) -> None:
     good, bad = corrections(base, 2)
     broken = replace(bad, images=dict.fromkeys(bad.images, b"no image"))
-    items, _ = measure(base, None, None, [good, broken], [], CONFIG, ObjectiveConfig())
-    assert [item.id for item in items] == [good.id]
+    measurements = measure(base, None, None, [good, broken], [], CONFIG)
+    assert [item.id for item in measurements.held_out] == [good.id]
+    assert measurements.unfit == (broken.id,)
+
+
+def test_a_fresh_adapter_changes_nothing_and_is_refused_for_it(base: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = AutoModelForImageTextToText.from_pretrained(base)
+    save_adapter(attach_adapter(model, LoraSettings(rank=4)), tmp_path / "fresh", str(base))
+    few = GateConfig(min_items=2, min_general_items=2)
+    verdict = decide(measured(base, None, tmp_path / "fresh"), few)
+    assert verdict.reasons == (
+        "refused: the adapter changes nothing: it scores and answers as the live one does, on every item",
+    )
+
+
+def test_weights_that_are_no_numbers_are_found_before_anything_is_measured(
+    base: Path, adapter: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(adapter, broken)
+    weights = load_file(broken / "adapter_model.safetensors")
+    next(iter(weights.values()))[0, 0] = math.nan
+    save_file(weights, broken / "adapter_model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InvalidAdapter, match="holds weights that are not finite"):
+        measured(base, None, broken)
+
+
+def test_an_evaluation_that_takes_too_long_ends(base: Path, adapter: Path) -> None:
+    hasty = CONFIG.model_copy(update={"gate": GateConfig(max_seconds=0.01)})
+    with pytest.raises(EvaluationFailed, match=r"not done within 0.01 s; raise gate.max_seconds"):
+        measure(base, None, adapter, corrections(base, 5), accepted_answers(base, 4, start=5), hasty)
+
+
+def test_decoding_stops_when_its_time_is_over(base: Path) -> None:
+    renderer = Renderer.from_pretrained(base)
+    model = AutoModelForImageTextToText.from_pretrained(base, dtype=torch.float32).eval()
+    (item,), _ = prepare_items(corrections(base, 1), renderer)
+    whole = greedy_answers(model, [item.prompt], renderer, 64)
+    (cut,) = greedy_answers(model, [item.prompt], renderer, 64, max_seconds=1e-9)
+    assert whole[0].startswith(cut)
+    assert len(cut) < len(whole[0])
+
+
+def test_a_scene_is_scored_where_a_description_was_asked_for() -> None:
+    scene = sample_scene("honest", "test", 0)
+    encoded = png_bytes(scene)
+
+    def asked(*parts: Text | Image) -> Example:
+        return Example("e", Conversation((Message("user", parts),)), {"sha": encoded}, "", (), "", ())
+
+    prompt = CAPTION_PROMPTS[0]
+    assert scene_described(asked(Image("sha"), Text(prompt))) == scene
+    assert scene_described(asked(Text(prompt), Image("sha"))) == scene
+    assert scene_described(asked(Image("sha"), Text("Is there a cat?"))) is None
+    assert scene_described(asked(Image("sha"), Image("sha"), Text(prompt))) is None
+    assert scene_described(asked(Text(prompt))) is None
+    absent = "There is a red bus and a red bus."
+    assert scene.item_of("bus") is None
+    assert truth_of(absent, scene).wrong == ("object",)
+    assert truth_of(absent, scene).coverage == 0.0
 
 
 def test_answers_in_a_batch_equal_those_of_generate_alone(base: Path) -> None:
@@ -96,31 +196,3 @@ def test_answers_in_a_batch_equal_those_of_generate_alone(base: Path) -> None:
         )
         alone.append(renderer.tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True))
     assert greedy_answers(model, prompts, renderer, 8) == alone
-
-
-def test_undisputed_words_are_those_outside_the_spans() -> None:
-    example = Example("e", Conversation(()), {}, "A red cup and a dog.", (), "", (Span(2, 5, "blue"),))
-    assert undisputed_words(example) == {"a", "cup", "and", "dog"}
-
-
-def test_coverage_counts_each_undisputed_word_once() -> None:
-    assert coverage("The dog, the cup!", {"dog", "cup", "lamp", "the"}) == 0.75
-    assert coverage("", {"dog"}) == 0.0
-    assert coverage("anything", set()) == 1.0
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("There is a red cup on the left and a green lamp on the right of the table.", True),
-        ("No.", True),
-        ("Yes, yes, yes!", True),
-        ("", False),
-        (" \n.", False),
-        ("a cup " * 20, False),
-        ("There is a cup. " + "the the " * 12, False),
-        ("��� cup ��", False),
-    ],
-)
-def test_empty_broken_and_stuck_answers_are_not_readable(text: str, expected: bool) -> None:
-    assert is_readable(text) is expected

@@ -1,4 +1,9 @@
-from align.scenes.draw import IMAGE_SIZE, draw, png_bytes
+import io
+
+import pytest
+from PIL import Image, PngImagePlugin
+
+from align.scenes.draw import IMAGE_SIZE, draw, png_bytes, scene_of
 from align.scenes.lexicon import CELL_PHRASES, COLOURS, COMPANIONS, KINDS, PLACES, THEME_KINDS, THEMES
 from align.scenes.shapes import SHAPES
 from align.scenes.world import Distribution, Item, Scene, Split, sample_scene, split_of
@@ -110,3 +115,59 @@ def test_every_kind_colour_count_and_cell_changes_the_picture_in_its_own_cell_on
                     pictures[draw(scene).crop((64, 64, 96, 96)).tobytes()] = scene
                     assert len(draw(scene).crop((32, 32, 64, 64)).getcolors()) < 60
         assert len(pictures) == 15 * len(COLOURS) * 2
+
+
+def noted(picture: Image.Image, note: str, file_format: str = "PNG") -> bytes:
+    info, buffer = PngImagePlugin.PngInfo(), io.BytesIO()
+    info.add_text("errata-scene", note)
+    picture.save(buffer, file_format, **({"pnginfo": info} if file_format == "PNG" else {}))
+    return buffer.getvalue()
+
+
+def note_of(encoded: bytes) -> str:
+    with Image.open(io.BytesIO(encoded)) as picture:
+        return str(picture.info["errata-scene"])
+
+
+def test_a_picture_says_which_scene_it_shows() -> None:
+    scenes = [sample_scene("honest", "test", index) for index in range(50)]
+    assert [scene_of(png_bytes(scene)) for scene in scenes] == scenes
+
+
+def test_a_note_is_believed_only_where_the_pixels_show_its_scene() -> None:
+    scene, other = sample_scene("honest", "test", 0), sample_scene("honest", "test", 1)
+    note = note_of(png_bytes(scene))
+    assert scene_of(noted(draw(scene), note)) == scene
+    assert scene_of(noted(draw(other), note)) is None
+    touched = draw(scene)
+    touched.putpixel((0, 0), (1, 2, 3))
+    assert scene_of(noted(touched, note)) is None
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        "",
+        "{",
+        "[]",
+        "[1, 2]",
+        '["park", [["cat", "red"]]]',
+        '["park", [[[], {}, "a", 1]]]',
+        '["moon", []]',
+        "7",
+    ],
+)
+def test_a_note_that_is_no_scene_is_no_error(note: str) -> None:
+    assert scene_of(noted(draw(sample_scene("honest", "test", 0)), note)) is None
+
+
+def test_other_files_show_no_scene() -> None:
+    scene = sample_scene("honest", "test", 0)
+    note, buffer = note_of(png_bytes(scene)), io.BytesIO()
+    draw(scene).save(buffer, "PNG")
+    assert scene_of(buffer.getvalue()) is None, "without a note"
+    assert scene_of(noted(draw(scene), note, "JPEG")) is None
+    assert scene_of(noted(draw(scene).resize((192, 192)), note)) is None
+    assert scene_of(noted(draw(scene).convert("L"), note)) is None
+    assert scene_of(b"no image") is None
+    assert scene_of(png_bytes(scene)[:200]) is None

@@ -1,14 +1,18 @@
+"""Who teaches and who judges: by images, whatever the order, and never both."""
+
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from corrections import corrections
 from tiny_models import tiny_llava
 
+from align.conversation import Conversation, Image, Message
 from align.examples import Example
-from align.split import is_held_out, split_examples
+from align.split import drawn_by_lot, position, split_examples
 
 
 @pytest.fixture(scope="module")
@@ -16,29 +20,77 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> list[Example]:
     return corrections(tiny_llava(tmp_path_factory.mktemp("base")), 60)
 
 
+def about(name: str, *images: str) -> Example:
+    conversation = Conversation((Message("user", tuple(Image(image) for image in images)),))
+    return Example(name, conversation, {}, "", (), "", ())
+
+
+def ids(examples: Iterable[Example]) -> set[str]:
+    return {example.id for example in examples}
+
+
 def test_all_examples_of_one_image_are_on_one_side(examples: list[Example]) -> None:
     doubled = [*examples, *(replace(example, id=f"{example.id}-again") for example in examples)]
-    train, held_out = split_examples(doubled)
-    assert len(train) + len(held_out) == len(doubled)
-    assert {example.group for example in train}.isdisjoint(example.group for example in held_out)
+    split = split_examples(doubled)
+    assert len(split.train) + len(split.held_out) == len(doubled)
+    assert {example.group for example in split.train}.isdisjoint(example.group for example in split.held_out)
+
+
+def test_an_image_that_two_conversations_share_is_on_one_side_or_left_out() -> None:
+    pairs = [about(f"{number}", f"a{number % 37}", f"b{number % 11}") for number in range(400)]
+    single = [about(f"single {number}", f"a{number}") for number in range(37)]
+    split = split_examples([*pairs, *single], 0.5)
+    taught, judging = (
+        frozenset[str]().union(*(example.parts for example in side)) for side in (split.train, split.held_out)
+    )
+    assert taught
+    assert judging
+    assert taught.isdisjoint(judging)
+    assert len(split.train) + len(split.held_out) + len(split.left_out) == 437
+    assert all(example.parts & taught and example.parts & judging for example in split.left_out)
 
 
 def test_the_split_depends_neither_on_order_nor_on_the_other_examples(examples: list[Example]) -> None:
-    _, held_out = split_examples(examples)
-    _, of_reversed = split_examples(examples[::-1])
-    _, of_half = split_examples(examples[:30])
-    ids = {example.id for example in held_out}
-    assert {example.id for example in of_reversed} == ids
-    assert {example.id for example in of_half} == ids & {example.id for example in examples[:30]}
+    held_out = ids(split_examples(examples).held_out)
+    assert ids(split_examples(examples[::-1]).held_out) == held_out
+    assert ids(split_examples(examples[:30]).held_out) == held_out & ids(examples[:30])
 
 
 def test_the_held_out_share_is_kept_on_average() -> None:
-    num_held_out = sum(is_held_out(f"image {number}", 0.2) for number in range(5000))
-    assert 900 < num_held_out < 1100
-    assert not any(is_held_out(f"image {number}", 0.0) for number in range(100))
-    assert all(is_held_out(f"image {number}", 1.0) for number in range(100))
+    many = [about(str(number), f"image {number}") for number in range(5000)]
+    assert 900 < len(split_examples(many, 0.2).held_out) < 1100
+    assert split_examples(many, 0.0).held_out == ()
+    assert split_examples(many, 1.0).train == ()
 
 
-def test_what_is_held_out_stays_so_when_the_share_grows(tmp_path: Path) -> None:
-    groups = [f"image {number}" for number in range(500)]
-    assert {g for g in groups if is_held_out(g, 0.1)} <= {g for g in groups if is_held_out(g, 0.3)}
+def test_what_is_held_out_stays_so_when_the_share_grows() -> None:
+    many = [about(str(number), f"image {number}") for number in range(500)]
+    few, more = (split_examples(many, share).held_out for share in (0.1, 0.3))
+    assert ids(few) < ids(more)
+
+
+def test_where_too_few_would_judge_the_next_images_follow() -> None:
+    few = [about(str(number), f"image {number}") for number in range(60)]
+    by_share = split_examples(few, 0.05).held_out
+    topped_up = split_examples(few, 0.05, at_least=20)
+    assert len(by_share) < 20
+    assert len(topped_up.held_out) == 20
+    assert ids(by_share) <= ids(topped_up.held_out)
+    assert len(split_examples(few[:30], 0.05, at_least=20).held_out) == 15, "never more than half"
+    assert split_examples(few, 0.9, at_least=20) == split_examples(few, 0.9)
+    assert split_examples([], 0.2, at_least=20).held_out == ()
+
+
+def test_a_lot_is_fair_and_depends_on_the_seed_alone() -> None:
+    names = [f"r{number}" for number in range(40)]
+    assert drawn_by_lot(names, 1) == drawn_by_lot(reversed(names), 1)
+    assert drawn_by_lot(names, 1) != drawn_by_lot(names, 2)
+    first = Counter(name for seed in range(2000) for name in drawn_by_lot(names, seed)[:10])
+    assert set(first) == set(names)
+    assert 410 < min(first.values()) <= max(first.values()) < 590, "each is drawn about 500 times"
+
+
+def test_positions_are_spread_evenly() -> None:
+    tenths = Counter(int(10 * position(f"image {number}")) for number in range(5000))
+    assert set(tenths) == set(range(10))
+    assert 400 < min(tenths.values()) <= max(tenths.values()) < 600

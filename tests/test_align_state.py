@@ -274,7 +274,7 @@ def test_what_arrives_while_pages_are_read_is_left_out_and_replaces_nothing(stor
 def test_who_finds_nothing_wrong_in_the_end_takes_the_correction_back(store: Store) -> None:
     store.responses.add(response("r1"))
     store.corrections.add(correction("c1"))
-    assert store.responses.uncorrected(10) == []
+    assert store.responses.uncorrected("base") == []
     store.corrections.add(correction("c2", status="nothing_wrong", spans=[]))
     assert trainable_ids(store) == []
     assert store.corrections.count_after(0) == 0, "it must not make a run due that has nothing to learn"
@@ -301,8 +301,9 @@ def test_an_answer_that_was_found_right_counts_as_uncorrected(store: Store) -> N
     store.responses.add(response("cut off", created=4.0, finish_reason="length"))
     store.corrections.add(correction("c1", response_id="right", status="nothing_wrong", spans=[]))
     store.corrections.add(correction("c2", response_id="wrong"))
-    assert [one.id for one in store.responses.uncorrected(10)] == ["newer", "right"]
-    assert [one.id for one in store.responses.uncorrected(1)] == ["newer"]
+    store.responses.add(response("of another version", adapter="v0001"))
+    assert set(store.responses.uncorrected("base")) == {"newer", "right"}
+    assert store.responses.uncorrected("v0001") == ["of another version"]
 
 
 def test_responses_are_counted_by_adapter(store: Store) -> None:

@@ -363,7 +363,7 @@ def test_a_client_that_leaves_a_stream_frees_its_sequence_and_can_still_correct_
     wait_until(lambda: served.store.responses.count_by_adapter() == {"base": 1})
     record = served.store.responses.get(response_id)
     assert (record.text, record.finish_reason) == ("By", "cancelled")
-    assert served.store.responses.uncorrected(10) == [], "what broke off is no example of a whole answer"
+    assert served.store.responses.uncorrected("base") == [], "what broke off is no example of a whole answer"
 
 
 def test_a_client_that_leaves_a_whole_answer_frees_its_sequence(served: Served, address: str) -> None:

@@ -3,9 +3,9 @@
 Only `measurement` knows models and torch; all else is plain values.
 """
 
+from .comparison import Comparison
 from .criteria import Criterion, criteria
-from .figures import Comparison
-from .measured import ItemMeasurement, Measured
+from .measured import ItemMeasurement, Measured, Measurements, Truth
 from .verdict import Decision, Finding, Verdict, decide
 
 __all__ = [
@@ -15,6 +15,8 @@ __all__ = [
     "Finding",
     "ItemMeasurement",
     "Measured",
+    "Measurements",
+    "Truth",
     "Verdict",
     "criteria",
     "decide",

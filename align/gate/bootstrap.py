@@ -32,18 +32,19 @@ class Bootstrap:
     def interval(self, numerators: Floats, denominators: Floats, groups: Sequence[str]) -> Interval:
         """Of sum(numerators) / sum(denominators), both (N,): with denominators of one this is a mean.
 
-        Groups without a denominator say nothing about the ratio and are not drawn. Nothing but such groups, or a
-        numerator that is no number, makes an interval that is no number, which no bound admits.
+        Groups that add nothing to either sum are not drawn. A resample without a denominator, and a numerator that is
+        no number, make ends that are no number, which no bound admits.
         """
         names, index = np.unique(np.asarray(groups), return_inverse=True)
         totals = np.zeros((len(names), 2))  # (G, 2)
         np.add.at(totals, index, np.stack([numerators, denominators], axis=1))
-        totals = totals[totals[:, 1] != 0]
-        if not len(totals):
+        totals = totals[totals.any(axis=1)]
+        if not totals[:, 1].any():
             return Interval(np.nan, np.nan, np.nan)
         resampled = _draws(len(totals), self.num_resamples, self.seed) @ totals  # (R, 2)
         tail = (1 - self.confidence) / 2
-        low, high = np.quantile(resampled[:, 0] / resampled[:, 1], [tail, 1 - tail])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            low, high = np.quantile(resampled[:, 0] / resampled[:, 1], [tail, 1 - tail])
         return Interval(float(totals[:, 0].sum() / totals[:, 1].sum()), float(low), float(high))
 
 

@@ -3,22 +3,41 @@
 from __future__ import annotations
 
 import math
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Truth:
+    """An answer against the known contents of its picture."""
+
+    wrong: tuple[str, ...]  # kinds of claim that are not so, each once
+    coverage: float  # share of the objects that the answer names
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One adapter on one item. On an uncorrected answer the margin is 0 and the served text is the chosen one."""
+    """One adapter on one item: how likely it holds given answers, and what its own greedy answer is like.
 
-    margin: float  # dense score of the chosen answer minus that of the rejected one, nats per weighted token
-    chosen_logp: float  # mean log-prob of the chosen answer, nats per token
-    coverage: float  # share of the undisputed words that its own greedy answer contains
-    num_words: int  # of its own greedy answer
-    is_readable: bool  # its own greedy answer is neither empty nor degenerate
+    Margin and log-prob are of held-out corrections, the divergence of uncorrected answers; 0 on the others.
+    """
+
+    coverage: float  # share of the undisputed words that its answer contains
+    num_words: int  # of its answer
+    is_readable: bool  # its answer is neither empty nor degenerate
+    margin: float = (
+        0.0  # dense score of the corrected answer minus that of the served one, nats per weighted token
+    )
+    corrected_logp: float = 0.0  # mean log-prob of the corrected answer, nats per token
+    divergence: float = 0.0  # KL(base || adapter) where the base's answer was read, nats per token
+    returned: tuple[
+        tuple[str, bool], ...
+    ] = ()  # each corrected-away segment: its kind, and whether it is back
+    truth: Truth | None = None  # where the world can score itself
 
     @property
     def is_finite(self) -> bool:
-        return all(math.isfinite(value) for value in astuple(self))
+        numbers = (self.coverage, self.num_words, self.margin, self.corrected_logp, self.divergence)
+        return all(math.isfinite(number) for number in numbers)
 
 
 @dataclass(frozen=True)
@@ -29,3 +48,12 @@ class ItemMeasurement:
     group: str
     live: Measured
     candidate: Measured
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """Both sets of items. `unfit` are the ids of those that the model could not read or spell."""
+
+    held_out: tuple[ItemMeasurement, ...] = ()
+    general: tuple[ItemMeasurement, ...] = ()
+    unfit: tuple[str, ...] = ()

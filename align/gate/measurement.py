@@ -1,72 +1,62 @@
 """Two adapters on the same items: how likely they hold the corrected answer, and what they say themselves.
 
-Greedy decoding and teacher forcing only, so that a measurement can be repeated. Decides nothing: see gate.py.
+Greedy decoding and teacher forcing only, so that a measurement can be repeated. Decides nothing: see verdict.py.
 """
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import AutoModelForImageTextToText
 
 from ..adapter import load_adapter
-from ..config import GateConfig, ObjectiveConfig
-from ..errors import InvalidConversation, InvalidImage, UnfitPair
+from ..config import AlignmentConfig
 from ..examples import Example
 from ..logprobs import answer_logps, collate, join_tensors
 from ..objective import anchor_loss, answer_score
-from ..pairs import Answer, Pair, make_pair
 from ..rendering import Rendered, Renderer
-from ..spans import ordered
-from .measured import ItemMeasurement, Measured
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Item:
-    """One example, ready for the model. Uncorrected answers have no pair, only the served answer."""
-
-    example: Example
-    prompt: Rendered
-    chosen: Answer
-    rejected: Answer | None
+from .deadline import Deadline
+from .items import Item, by_length, prepare_items
+from .measured import ItemMeasurement, Measured, Measurements
+from .truth import truth_of
+from .words import coverage, is_readable, words
 
 
 def measure(
     base: str | Path,
     live: Path | None,
     candidate: Path | None,
-    corrected: Sequence[Example],
-    uncorrected: Sequence[Example],
-    config: GateConfig,
-    objective: ObjectiveConfig,
-    device: str = "cpu",
-) -> tuple[list[ItemMeasurement], list[ItemMeasurement]]:
-    """(held-out corrections, uncorrected answers), each measured with both adapters; None is the base itself.
+    held_out: Sequence[Example],
+    general: Sequence[Example],
+    config: AlignmentConfig,
+) -> Measurements:
+    """Every item with both adapters; None is the base itself. Memory beside the model is that of one batch.
 
-    Examples that the model cannot read or spell are left out. Raises `InvalidAdapter`.
+    Raises `InvalidAdapter`, and `EvaluationFailed` where it takes longer than it may.
     """
+    deadline = Deadline(config.gate.max_seconds)
     renderer = Renderer.from_pretrained(base)
-    items = [item for example in [*corrected, *uncorrected] if (item := _item(example, renderer))]
-    model = AutoModelForImageTextToText.from_pretrained(base, dtype=torch.float32).to(device).eval()
-    model = load_adapters(model, {"live": live, "candidate": candidate})
-    measured = {
-        name: _measure_all(model, name if folder else None, items, renderer, config, objective)
-        for name, folder in (("live", live), ("candidate", candidate))
-    }
-    paired = [
-        (item, ItemMeasurement(item.example.id, item.example.group, of_live, of_candidate))
-        for item, of_live, of_candidate in zip(items, measured["live"], measured["candidate"], strict=True)
+    items, unfit = prepare_items([*held_out, *general], renderer)
+    with _threads(config.training.num_threads):
+        model = AutoModelForImageTextToText.from_pretrained(base, dtype=torch.float32)
+        folders = {"live": live, "candidate": candidate}
+        model = load_adapters(model.to(config.training.device), folders)
+        evaluator = Evaluator(model, renderer, config, deadline)
+        of_live, of_candidate = (
+            evaluator.measure(name if folder else None, items) for name, folder in folders.items()
+        )
+    measured = [
+        ItemMeasurement(item.id, item.group, *sides)
+        for item, *sides in zip(items, of_live, of_candidate, strict=True)
     ]
-    return [p for item, p in paired if item.rejected], [p for item, p in paired if not item.rejected]
+    num_held_out = sum(item.rejected is not None for item in items)
+    return Measurements(tuple(measured[:num_held_out]), tuple(measured[num_held_out:]), tuple(unfit))
 
 
 def load_adapters(model: Any, folders: dict[str, Path | None]) -> Any:
@@ -76,16 +66,107 @@ def load_adapters(model: Any, folders: dict[str, Path | None]) -> Any:
     return model.eval()
 
 
+class Evaluator:
+    """Asks one model, with any of its adapters, about items."""
+
+    def __init__(self, model: Any, renderer: Renderer, config: AlignmentConfig, deadline: Deadline) -> None:
+        self._model, self._renderer, self._deadline = model, renderer, deadline
+        self._config, self._gamma = config.gate, config.training.objective.gamma
+
+    @torch.inference_mode()
+    def measure(self, adapter: str | None, items: Sequence[Item]) -> list[Measured]:
+        """In the items' order; `adapter` none is the base."""
+        size = self._config.batch_size
+        with self._using(adapter):
+            answers = by_length(items, size, self._answers)
+            corrected = [item for item in items if item.rejected is not None]
+            preferences = iter(by_length(corrected, size, self._preferences))
+        uncorrected = [item for item in items if item.rejected is None]
+        divergences = iter(by_length(uncorrected, size, lambda part: self._divergences(adapter, part)))
+        measured = []
+        for item, answer in zip(items, answers, strict=True):
+            one = _of_answer(item, answer)
+            if item.rejected is None:
+                measured.append(replace(one, divergence=next(divergences)))
+            else:
+                margin, corrected_logp = next(preferences)
+                measured.append(replace(one, margin=margin, corrected_logp=corrected_logp))
+        return measured
+
+    def _answers(self, items: Sequence[Item]) -> list[str]:
+        """An answer twice as long as the longest served one is degenerate already; no need to wait for its end."""
+        longest = max(len(item.served.token_ids) for item in items)
+        limit = min(self._config.max_new_tokens, 2 * longest + 8)
+        prompts = [item.prompt for item in items]
+        texts = greedy_answers(self._model, prompts, self._renderer, limit, self._deadline.remaining_s)
+        self._deadline.check()
+        return texts
+
+    def _preferences(self, items: Sequence[Item]) -> list[tuple[float, float]]:
+        """(dense margin, mean log-prob of the corrected answer per token) of each item.
+
+        The margin is always the normalised one, whatever was trained, so that it means the same in every run.
+        """
+        sides = [item.chosen for item in items] + [item.served for item in items]
+        batch = collate([item.prompt for item in items] * 2, sides, self._model.device)
+        answers = answer_logps(self._model, batch)
+        self._deadline.check()
+        scores = answer_score(answers, self._gamma, normalize=True)
+        margins = scores[: len(items)] - scores[len(items) :]
+        means = -anchor_loss(answers[: len(items)])
+        return list(zip(margins.tolist(), means.tolist(), strict=True))
+
+    def _divergences(self, adapter: str | None, items: Sequence[Item]) -> list[float]:
+        """KL(base || adapter) per token of each served answer, over the whole vocabulary."""
+        if adapter is None:
+            return [0.0] * len(items)
+        with self._using(None):
+            of_base = self._logits(items)
+        with self._using(adapter):
+            of_adapter = self._logits(items)
+        self._deadline.check()
+        return [divergence(*rows) for rows in zip(of_base, of_adapter, strict=True)]
+
+    def _logits(self, items: Sequence[Item]) -> list[Tensor]:
+        """Those that predict each served answer's tokens: (T, V)."""
+        answers = [item.served for item in items]
+        batch = collate([item.prompt for item in items], answers, self._model.device)
+        output = self._model(**batch.inputs, logits_to_keep=batch.predicts, use_cache=False)
+        logits: Tensor = output.logits  # (all T of the batch, V)
+        return list(torch.split(logits, [len(answer.token_ids) for answer in answers]))
+
+    @contextmanager
+    def _using(self, adapter: str | None) -> Iterator[None]:
+        """The base if `adapter` is none, whatever adapters the model has."""
+        disabled: AbstractContextManager[Any] = nullcontext()
+        if adapter is None:
+            disabled = getattr(self._model, "disable_adapter", nullcontext)()
+        else:
+            self._model.set_adapter(adapter)
+        with disabled:
+            yield
+
+
+def divergence(of_base: Tensor, of_adapter: Tensor) -> float:
+    """Mean over tokens of sum_v p(v) (log p(v) - log q(v)), in nats; p is the base's. Both are logits (T, V)."""
+    base, other = of_base.float().log_softmax(-1), of_adapter.float().log_softmax(-1)
+    return float((base.exp() * (base - other)).sum(-1).mean())
+
+
 def greedy_answers(
-    model: Any, prompts: Sequence[Rendered], renderer: Renderer, max_new_tokens: int
+    model: Any,
+    prompts: Sequence[Rendered],
+    renderer: Renderer,
+    max_new_tokens: int,
+    max_seconds: float | None = None,
 ) -> list[str]:
-    """What the model says to each prompt, at most `max_new_tokens` long; one batch."""
-    length = max(len(prompt.input_ids) for prompt in prompts)
+    """What the model says to each prompt, at most `max_new_tokens` long; one batch, cut off after `max_seconds`."""
+    length = max(prompt.num_tokens for prompt in prompts)
     input_ids = torch.zeros(len(prompts), length, dtype=torch.long)
     attention = torch.zeros_like(input_ids)
     for row, prompt in enumerate(prompts):
-        input_ids[row, length - len(prompt.input_ids) :] = torch.tensor(prompt.input_ids)
-        attention[row, length - len(prompt.input_ids) :] = 1
+        input_ids[row, length - prompt.num_tokens :] = torch.tensor(prompt.input_ids)
+        attention[row, length - prompt.num_tokens :] = 1
     inputs = {
         **join_tensors(prompts, length, pad_left=True),
         "input_ids": input_ids,
@@ -95,6 +176,7 @@ def greedy_answers(
         **{name: tensor.to(model.device) for name, tensor in inputs.items()},
         do_sample=False,
         max_new_tokens=max_new_tokens,
+        max_time=max_seconds,
         eos_token_id=list(renderer.eos_token_ids),
         pad_token_id=renderer.eos_token_ids[0],
     )
@@ -102,112 +184,22 @@ def greedy_answers(
     return texts
 
 
-def undisputed_words(example: Example) -> set[str]:
-    """The distinct words of the served answer that nobody changed."""
-    kept, position = [], 0
-    for span in ordered(example.served_text, example.spans):
-        kept.append(example.served_text[position : span.start])
-        position = span.end
-    return set(words(" ".join([*kept, example.served_text[position:]])))
+def _of_answer(item: Item, answer: str) -> Measured:
+    return Measured(
+        coverage=coverage(answer, item.undisputed),
+        num_words=len(words(answer)),
+        is_readable=is_readable(answer),
+        returned=tuple((segment.kind, segment.is_in(answer)) for segment in item.segments),
+        truth=None if item.scene is None else truth_of(answer, item.scene),
+    )
 
 
-def coverage(answer: str, undisputed: set[str]) -> float:
-    """Share of the undisputed words that the answer contains; 1 if there are none.
-
-    The person left these words as they were, so they are true as far as anybody knows, and an answer that drops
-    them tells less. Words count once: else "the" and "a" would outweigh the things named. The share is below 1 for
-    every model, since a greedy answer words things otherwise than the served one; only its change has a meaning.
-    """
-    return len(undisputed & set(words(answer))) / len(undisputed) if undisputed else 1.0
-
-
-def is_readable(text: str) -> bool:
-    """Neither empty, nor broken bytes, nor stuck: a text whose word triples mostly repeat is no answer."""
-    spoken = words(text)
-    if not spoken or text.count("\ufffd") * 10 > len(text):
-        return False
-    triples = Counter(zip(spoken, spoken[1:], spoken[2:], strict=False))
-    num_triples = triples.total()
-    return num_triples < 12 or len(triples) * 2 >= num_triples
-
-
-def words(text: str) -> list[str]:
-    return re.findall(r"\w+", text.casefold())
-
-
-def _item(example: Example, renderer: Renderer) -> Item | None:
+@contextmanager
+def _threads(num: int) -> Iterator[None]:
+    """The box is shared with serving."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(num)
     try:
-        prompt = renderer.render(example.conversation, example.images)
-        if not example.spans:
-            served = Answer(example.served_token_ids, (False,) * len(example.served_token_ids))
-            return Item(example, prompt, served, None) if served.token_ids else None
-        pair: Pair = make_pair(example, renderer.tokenizer, renderer.eos_token_ids)
-        return Item(example, prompt, pair.chosen, pair.rejected)
-    except (UnfitPair, InvalidImage, InvalidConversation):
-        return None
-
-
-@torch.inference_mode()
-def _measure_all(
-    model: Any,
-    adapter: str | None,
-    items: Sequence[Item],
-    renderer: Renderer,
-    config: GateConfig,
-    objective: ObjectiveConfig,
-) -> list[Measured]:
-    with _using(model, adapter):
-        likely = _by_length(items, config.batch_size, lambda part: _likelihoods(model, part, objective))
-        said = _by_length(items, config.batch_size, lambda part: _answers(model, part, renderer, config))
-    return [
-        Measured(
-            margin=margin,
-            chosen_logp=chosen_logp,
-            coverage=coverage(answer, undisputed_words(item.example)),
-            num_words=len(words(answer)),
-            is_readable=is_readable(answer),
-        )
-        for item, (margin, chosen_logp), answer in zip(items, likely, said, strict=True)
-    ]
-
-
-def _likelihoods(model: Any, items: Sequence[Item], objective: ObjectiveConfig) -> list[tuple[float, float]]:
-    """(dense margin, mean log-prob of the chosen answer per token) of each item.
-
-    The margin is always the normalised one, whatever was trained, so that it means the same in every run.
-    """
-    sides = [item.chosen for item in items] + [item.rejected or item.chosen for item in items]
-    batch = collate([item.prompt for item in items] * 2, sides, model.device)
-    answers = answer_logps(model, batch)
-    scores = answer_score(answers, objective.gamma, normalize=True)
-    margins = scores[: len(items)] - scores[len(items) :]
-    means = -anchor_loss(answers[: len(items)])
-    return list(zip(margins.tolist(), means.tolist(), strict=True))
-
-
-def _answers(model: Any, items: Sequence[Item], renderer: Renderer, config: GateConfig) -> list[str]:
-    """An answer twice as long as the longest served one is degenerate already; no need to wait for its end."""
-    longest = max(len(item.example.served_token_ids) for item in items)
-    limit = min(config.max_new_tokens, 2 * longest + 8)
-    return greedy_answers(model, [item.prompt for item in items], renderer, limit)
-
-
-def _by_length(
-    items: Sequence[Item], batch_size: int, run: Callable[[Sequence[Item]], list[T]]
-) -> Iterator[T]:
-    """`run` on batches of similar length; the results in the items' own order."""
-    order = sorted(range(len(items)), key=lambda number: len(items[number].example.served_token_ids))
-    results: dict[int, T] = {}
-    for start in range(0, len(order), batch_size):
-        part = order[start : start + batch_size]
-        results.update(zip(part, run([items[number] for number in part]), strict=True))
-    return (results[number] for number in range(len(items)))
-
-
-def _using(model: Any, adapter: str | None) -> AbstractContextManager[Any]:
-    """The base if `adapter` is none, whatever adapters the model has."""
-    if adapter is not None:
-        model.set_adapter(adapter)
-        return nullcontext()
-    context: AbstractContextManager[Any] = getattr(model, "disable_adapter", nullcontext)()
-    return context
+        yield
+    finally:
+        torch.set_num_threads(before)

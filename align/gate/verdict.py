@@ -7,17 +7,20 @@ never saw, and must not pay for it elsewhere: a collapsed model makes no mistake
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from ..config import GateConfig
 from .bootstrap import Bootstrap, Interval
+from .comparison import Comparison, compare
 from .criteria import Criterion, criteria
-from .figures import FIGURES, Comparison, compare
-from .measured import ItemMeasurement
+from .figures import FIGURES
+from .flaws import flaws
+from .measured import Measurements
 
 Decision = Literal["admitted", "refused", "held"]
-Standing = Literal["met", "open", "failed"]
+Standing = Literal["met", "open", "failed", "not judged"]
+BEYOND = {"at least": "more than", "at most": "less than"}
 
 
 @dataclass(frozen=True)
@@ -35,10 +38,11 @@ class Verdict:
 
     decision: Decision
     reasons: tuple[str, ...]
-    findings: tuple[Finding, ...]
-    comparisons: dict[str, Comparison]
-    num_held_out: int
-    num_general: int
+    findings: tuple[Finding, ...] = ()
+    comparisons: dict[str, Comparison] = field(default_factory=dict)
+    num_held_out: int = 0
+    num_general: int = 0
+    num_unfit: int = 0
 
     @property
     def is_admitted(self) -> bool:
@@ -48,46 +52,31 @@ class Verdict:
         return asdict(self)
 
 
-def decide(
-    held_out: Sequence[ItemMeasurement], general: Sequence[ItemMeasurement], config: GateConfig
-) -> Verdict:
-    """Judge the candidate on held-out corrections and on answers that nobody corrected (`general`)."""
-    if flaws := _flaws("held-out corrections", held_out, config.min_items) + _flaws(
-        "uncorrected answers", general, config.min_general_items
-    ):
-        return Verdict("refused", tuple(flaws), (), {}, len(held_out), len(general))
-    bootstrap = Bootstrap(config.num_resamples, config.confidence, config.seed)
-    comparisons = compare(held_out, general, bootstrap)
-    findings = tuple(_finding(criterion, comparisons[criterion.figure]) for criterion in criteria(config))
-    decision, reasons = _conclusion(findings)
-    return Verdict(decision, reasons, findings, comparisons, len(held_out), len(general))
+def decide(measurements: Measurements, config: GateConfig) -> Verdict:
+    """Judge the candidate by `criteria(config)` on all items."""
+    numbers = len(measurements.held_out), len(measurements.general), len(measurements.unfit)
+    if reasons := flaws(measurements, config):
+        return Verdict("refused", tuple(f"refused: {reason}" for reason in reasons), (), {}, *numbers)
+    comparisons = compare(measurements, Bootstrap(config.num_resamples, config.confidence, config.seed))
+    findings = tuple(_finding(criterion, comparisons) for criterion in criteria(config))
+    return Verdict(*_conclusion(findings), findings, comparisons, *numbers)
 
 
-def _flaws(name: str, items: Sequence[ItemMeasurement], min_items: int) -> list[str]:
-    """What makes a decision impossible."""
-    if len(items) < min_items:
-        return [f"refused: only {len(items)} {name}, {min_items} are needed for a decision"]
-    if len({item.group for item in items}) < 2:
-        return [f"refused: all {name} are about one image, so nothing is known about others"]
-    broken = [item.id for item in items if not (item.live.is_finite and item.candidate.is_finite)]
-    if broken:
-        return [
-            f"refused: {len(broken)} of {len(items)} {name} have a measurement that is no number: {broken[0]}"
-        ]
-    if not any(item.live.coverage for item in items) or not any(item.live.num_words for item in items):
-        return [
-            f"refused: the live adapter says nothing about the {name}, so there is nothing to compare with"
-        ]
-    return []
-
-
-def _finding(criterion: Criterion, comparison: Comparison) -> Finding:
+def _finding(criterion: Criterion, comparisons: dict[str, Comparison]) -> Finding:
     """With what was measured and what was needed in words, after the complaint where there is one."""
-    figure, change = FIGURES[criterion.figure], comparison.change
-    stands = standing(criterion, change)
-    needed = f"{criterion.side} {figure.shown_bound(criterion.bound)} is needed"
+    comparison = comparisons.get(criterion.figure)
+    num_images = comparison.num_images if comparison else 0
+    figure = FIGURES[criterion.figure]
+    if comparison is None or num_images < criterion.min_images:
+        words = f"{figure.title}: {num_images} images say something of it, {criterion.min_images} are needed"
+        return Finding(criterion, "not judged", words)
+    stands = standing(criterion, comparison.change)
+    side = BEYOND[criterion.side] if criterion.demand == "shown" else criterion.side
+    needed = f"{side} {figure.shown_bound(criterion.bound)} is needed"
     complaint = "" if stands == "met" else f"{criterion.complaint}: "
-    return Finding(criterion, stands, f"{complaint}{figure.title} {figure.shown(change)}, {needed}")
+    return Finding(
+        criterion, stands, f"{complaint}{figure.title} {figure.shown(comparison.change)}, {needed}"
+    )
 
 
 def standing(criterion: Criterion, change: Interval) -> Standing:

@@ -1,17 +1,23 @@
-"""A scene as a picture of 96 x 96 pixels. Knows nothing about sentences; the same scene gives the same bytes."""
+"""A scene as a picture of 96 x 96 pixels, and back. Knows nothing about sentences; the same scene gives the same bytes.
+
+The file says beside its pixels what they show, so that answers about it can be scored wherever it turns up. The note is
+believed only where the scene, drawn again, is this picture: nobody can pass off another one as a scene.
+"""
 
 from __future__ import annotations
 
 import io
+import json
 import random
 from functools import cache
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, PngImagePlugin
 
 from .shapes import RGB, SHAPES, Pen
 from .world import Item, Scene
 
 IMAGE_SIZE = 96
+_NOTE = "errata-scene"
 _OVERSAMPLING = 2
 _CELL = IMAGE_SIZE * _OVERSAMPLING // 3
 
@@ -42,9 +48,28 @@ def draw(scene: Scene) -> Image.Image:
 
 
 def png_bytes(scene: Scene) -> bytes:
+    """The picture as a PNG file, with a note of the scene."""
+    note = PngImagePlugin.PngInfo()
+    items = [[item.kind, item.colour, item.cell, item.count] for item in scene.items]
+    note.add_text(_NOTE, json.dumps([scene.theme, items], separators=(",", ":")))
     buffer = io.BytesIO()
-    draw(scene).save(buffer, "PNG")
+    draw(scene).save(buffer, "PNG", pnginfo=note)
     return buffer.getvalue()
+
+
+def scene_of(encoded: bytes) -> Scene | None:
+    """The scene that the file shows; none where it notes none, or one that is not what its pixels show."""
+    try:
+        with Image.open(io.BytesIO(encoded), formats=["PNG"]) as picture:
+            if picture.size != (IMAGE_SIZE, IMAGE_SIZE) or picture.mode != "RGB":
+                return None
+            picture.load()
+            theme, items = json.loads(picture.info[_NOTE])
+            scene = Scene(theme, tuple(Item(*item) for item in items))
+            is_true = picture.tobytes() == draw(scene).tobytes()
+    except (OSError, SyntaxError, ValueError, TypeError, LookupError):  # no PNG, no note, or no scene in it
+        return None
+    return scene if is_true else None
 
 
 def _draw_item(canvas: ImageDraw.ImageDraw, item: Item, outline: RGB, rng: random.Random) -> None:

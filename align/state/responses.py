@@ -63,18 +63,18 @@ class Responses:
             raise NotFound(f"no response {response_id!r}; use the id of a chat completion of this server")
         return from_row(Response, row)
 
-    def uncorrected(self, limit: int) -> list[Response]:
-        """The newest answers that ended by themselves and that nobody found wrong."""
+    def uncorrected(self, adapter: str) -> list[str]:
+        """The ids of the adapter's answers that ended by themselves and that nobody found wrong."""
         table, corrections = schema.responses, schema.corrections
         corrected = select(corrections.c.response_id).where(corrections.c.status != "nothing_wrong")
-        query = (
-            select(table)
-            .where(table.c.status == "kept", table.c.finish_reason == "stop", table.c.id.not_in(corrected))
-            .order_by(table.c.created.desc())
-            .limit(limit)
+        query = select(table.c.id).where(
+            table.c.adapter == adapter,
+            table.c.status == "kept",
+            table.c.finish_reason == "stop",
+            table.c.id.not_in(corrected),
         )
         with self._database.read() as connection:
-            return [from_row(Response, row) for row in connection.execute(query)]
+            return list(connection.execute(query).scalars())
 
     def count_of_adapter(self, version: str) -> int:
         """How many answers it gave, the erased ones included."""
