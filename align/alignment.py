@@ -89,7 +89,7 @@ def freeze(store: Store, blobs: Blobs, config: AlignmentConfig) -> Frozen:
         raise NothingToLearn("there is no accepted correction yet; correct some answers first")
     split = split_examples(examples, config.held_out_share, config.gate.min_items)
     general = list(islice(_general(store, blobs, split.train, config.training.seed), config.max_general))
-    live = store.rollouts.in_force().live
+    live = store.rollouts.desired().live(time.time())
     return Frozen(split.train, split.held_out, split.left_out, general, last_sequence, live)
 
 

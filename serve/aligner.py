@@ -5,7 +5,9 @@ Knows nothing of HTTP or Ray Serve. All that it decides from is in the store, so
 
 from __future__ import annotations
 
+import shutil
 import threading
+from collections.abc import Callable
 
 import structlog
 
@@ -14,6 +16,7 @@ from align.errors import AlignError, Conflict
 from align.state import Blobs, Run, Store
 
 from .logs import configure_logs
+from .retirement import Retirement
 from .settings import Settings
 
 log = structlog.get_logger()
@@ -26,7 +29,8 @@ class Aligner:
         self._store = Store(settings.database_url)
         self._blobs = Blobs(settings.blobs_url, cache=settings.state / "cache")
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="aligner", daemon=True)
+        self._retirement = Retirement(self._store, self._blobs, prepare_s=settings.rollout.prepare_s)
+        self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
         orphans = self._store.runs.fail_orphans(
@@ -34,18 +38,23 @@ class Aligner:
         )
         if orphans:
             log.warning("runs were cut off by a restart", number=orphans)
-        self._thread.start()
+        self._remove_left_workspaces()
+        self._begin("aligner", self.step)
+        if self._settings.alignment.retire_tainted:
+            self._retirement.remove_left_files()
+            self._begin("retirement", self._retirement.step)
 
     @property
     def is_alive(self) -> bool:
-        return self._thread.is_alive()
+        return bool(self._threads) and all(thread.is_alive() for thread in self._threads)
 
     def stop(self) -> None:
         """Take no new run; one that is under way dies with the process and is marked at the next start."""
         self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(2 * self._settings.alignment.poll_s)
-        if not self._thread.is_alive():
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(2 * self._settings.alignment.poll_s)
+        if not any(thread.is_alive() for thread in self._threads):
             self._store.close()
 
     def step(self) -> Run | None:
@@ -104,9 +113,19 @@ class Aligner:
                 if self._stop.wait(self._settings.alignment.poll_s):
                     return
 
-    def _run(self) -> None:
+    def _remove_left_workspaces(self) -> None:
+        """A killed run's folder holds words and images that may be erased since."""
+        for folder in (self._settings.state / "runs").glob("*"):
+            shutil.rmtree(folder)
+
+    def _begin(self, name: str, step: Callable[[], object]) -> None:
+        thread = threading.Thread(target=self._repeat, args=(step,), name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _repeat(self, step: Callable[[], object]) -> None:
         while not self._stop.wait(self._settings.alignment.poll_s):
             try:
-                self.step()
+                step()
             except Exception:  # the outermost loop: a busy database today is no reason to stop learning
                 log.exception("aligner step failed")

@@ -19,7 +19,7 @@ from align.state.rollouts import BASE, Desired
 from .engine.protocol import Engine
 from .errors import ServeError
 from .loader import Loader
-from .rollout import Abandon, Commit, decide, previous_live
+from .rollout import Abandon, Commit, decide
 from .settings import RolloutSettings
 
 log = structlog.get_logger()
@@ -146,7 +146,7 @@ class Reconciler:
             if rollout
             for version in rollout.versions
         }
-        kept.add(previous_live(desired, in_force))
+        kept.add(desired.previous(in_force))
         for version in self._engine.stats().adapters:
             if version not in kept and version != BASE:
                 self._engine.unload(version)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from align.errors import NotFound
 from align.state.adapters import version_name, version_number
 from align.state.replicas import Replica
-from align.state.rollouts import BASE, Desired, Rollout
+from align.state.rollouts import BASE, Rollout
 
 from .errors import NotReady, UnknownAdapter
 
@@ -44,15 +44,6 @@ def decide(rollout: Rollout, replicas: Sequence[Replica], now: float) -> Decisio
         waited_for = ", ".join(behind) or "any replica"
         return Abandon(f"not prepared in time by {waited_for}")
     return Wait()
-
-
-def previous_live(desired: Desired, in_force: Rollout) -> str:
-    """The version that answered before the one in force and may still serve; the base before the first."""
-    for rollout in desired.committed:
-        is_older = rollout.generation < in_force.generation
-        if is_older and rollout.live not in {in_force.live, *desired.withheld}:
-            return rollout.live
-    return BASE
 
 
 def choose_version(

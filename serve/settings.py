@@ -75,6 +75,10 @@ class AlignmentSettings(AlignmentConfig):
     auto_promote: bool = Field(
         default=True, description="Whether an adapter that the gate admits goes live without a person's word."
     )
+    retire_tainted: bool = Field(
+        default=True,
+        description="Whether an adapter that learned from what was erased leaves service at once, and its files go.",
+    )
     poll_s: float = Field(
         default=1.0, gt=0, description="Seconds between two looks for corrections and asked-for runs."
     )

@@ -162,6 +162,20 @@ def test_the_live_version_at_the_start_is_what_a_candidate_is_compared_with(
     assert freeze(store, blobs, CONFIG).live == "v0001"
 
 
+def test_a_candidate_is_not_compared_with_a_live_version_that_has_to_go(store: Store, blobs: Blobs) -> None:
+    corrected(store, blobs, 2)
+    adapter_row(store)
+    store.runs.request("count")
+    run = store.runs.claim()
+    assert run is not None
+    store.runs.update(run.id, manifest={"train": ["c0"]})
+    adapter_row(store, run_id=run.id)
+    for version in ("v0001", "v0002"):
+        store.rollouts.commit(store.rollouts.propose(version).generation, ahead_s=0.0)
+    store.erasures.correction("c0")
+    assert freeze(store, blobs, CONFIG).live == "v0001"
+
+
 def test_a_damaged_image_ends_the_run_with_its_name(store: Store, blobs: Blobs, tmp_path: Path) -> None:
     corrected(store, blobs, 1)
     next(path for path in tmp_path.rglob("images/*/*")).write_bytes(b"x")

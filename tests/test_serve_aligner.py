@@ -264,6 +264,16 @@ def test_a_new_aligner_ends_what_a_dead_one_left_and_goes_on(
     assert not aligner.is_alive
 
 
+def test_words_that_a_killed_run_left_in_its_folder_are_removed_at_the_next_start(settings: Settings) -> None:
+    left = settings.state / "runs" / "run-1" / "examples.json"
+    left.parent.mkdir(parents=True)
+    left.write_text("the neighbour's licence plate")
+    aligner = Aligner(settings)
+    aligner.start()
+    aligner.stop()
+    assert not left.parent.exists()
+
+
 def test_a_database_error_in_one_step_does_not_end_the_thread(
     settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 from align.state import Replica, Rollout
 from align.state.rollouts import INITIAL, Desired
 from serve.errors import NotReady, UnknownAdapter
-from serve.rollout import Abandon, Commit, Wait, choose_version, decide, previous_live
+from serve.rollout import Abandon, Commit, Wait, choose_version, decide
 
 
 def rollout(generation: int = 5, live: str = "v0002", status: str = "committed", **changes: Any) -> Rollout:
@@ -57,16 +57,16 @@ def test_a_failure_of_an_earlier_rollout_does_not_count() -> None:
 def test_the_previous_version_is_the_newest_other_one_that_was_live() -> None:
     history = (rollout(9, "v0003"), rollout(8, "v0002"), rollout(6, "v0002"), rollout(2, "v0001"), INITIAL)
     desired = Desired(history)
-    assert previous_live(desired, history[0]) == "v0002"
-    assert previous_live(desired, history[1]) == "v0001", "v0003 came after it"
-    assert previous_live(desired, history[3]) == "base"
-    assert previous_live(desired, INITIAL) == "base"
+    assert desired.previous(history[0]) == "v0002"
+    assert desired.previous(history[1]) == "v0001", "v0003 came after it"
+    assert desired.previous(history[3]) == "base"
+    assert desired.previous(INITIAL) == "base"
 
 
 def test_a_version_that_may_not_serve_any_more_is_no_way_back() -> None:
     history = (rollout(9, "v0003"), rollout(8, "v0002"), rollout(2, "v0001"), INITIAL)
-    assert previous_live(Desired(history, withheld=frozenset({"v0002", "v0003"})), history[0]) == "v0001"
-    assert previous_live(Desired(history, withheld=frozenset({"v0001", "v0002"})), history[0]) == "base"
+    assert Desired(history, withheld=frozenset({"v0002", "v0003"})).previous(history[0]) == "v0001"
+    assert Desired(history, withheld=frozenset({"v0001", "v0002"})).previous(history[0]) == "base"
 
 
 LOADED = ("v0001", "v0002", "v0003")

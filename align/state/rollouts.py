@@ -53,6 +53,19 @@ class Desired:
         """The newest one whose moment has come."""
         return next(r for r in self.committed if r.effective_at is not None and r.effective_at <= now)
 
+    def previous(self, in_force: Rollout) -> str:
+        """The version that answered before the one in force and may still serve; the base before the first."""
+        for rollout in self.committed:
+            is_older = rollout.generation < in_force.generation
+            if is_older and rollout.live not in {in_force.live, *self.withheld}:
+                return rollout.live
+        return BASE
+
+    def live(self, now: float) -> str:
+        """The version that answers, or, where it may not serve any more, the one to go back to."""
+        in_force = self.in_force(now)
+        return self.previous(in_force) if in_force.live in self.withheld else in_force.live
+
 
 class Rollouts:
     def __init__(self, database: Database) -> None:

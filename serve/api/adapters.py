@@ -12,7 +12,7 @@ from align.state import Adapter, Rollout, Store
 from align.state.rollouts import BASE
 from serve.errors import UnknownAdapter
 from serve.replica import Replica
-from serve.rollout import choose_version, previous_live
+from serve.rollout import choose_version
 
 from .auth import may_administer, may_chat
 from .schema import AdapterAnswer, AdapterList, ModelAnswer, ModelList, PromoteRequest, RolloutAnswer
@@ -40,7 +40,7 @@ def adapters_router(replica: Replica) -> APIRouter:
             desired = store.rollouts.desired()
             in_force = desired.in_force(time.time())
             has_candidate = in_force.candidate is not None
-            target = in_force.live if has_candidate else previous_live(desired, in_force)
+            target = in_force.live if has_candidate else desired.previous(in_force)
             if target == in_force.live and not has_candidate:
                 raise Conflict("there is no earlier version to go back to")
             return store.rollouts.propose(target, prepare_s=prepare_s, based_on=in_force)
