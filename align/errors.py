@@ -5,6 +5,8 @@ AlignError
 ├── UnfitPair           a correction cannot become a training pair (too long, nothing changed)
 ├── InvalidImage        bytes that are missing or decode to no image
 ├── InvalidConversation the model's template or processor refuses a conversation
+├── InvalidDataset      a file cannot be read as the format that was named
+├── UnfitRow            a row of a dataset says no correction, or a format cannot say this one
 ├── InvalidAdapter      an adapter's files are damaged, foreign, or match no module
 ├── NothingToLearn      too few corrections for a run
 ├── TrainingFailed      a run broke off: the loss is no number, or a worker died
@@ -33,6 +35,14 @@ class InvalidImage(AlignError):
 
 
 class InvalidConversation(AlignError):
+    pass
+
+
+class InvalidDataset(AlignError):
+    pass
+
+
+class UnfitRow(AlignError):
     pass
 
 

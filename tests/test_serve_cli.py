@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 import socket
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import Errata, command_line, complaint
 from records import adapter_row, correction, running
 from served import Served, listening, serving
 from typer.main import get_command
@@ -21,31 +21,10 @@ from serve import cli
 from serve.cli.server import read_settings
 from serve.settings import Settings
 
-Errata = Callable[..., tuple[int, str, str]]
-
-
-def run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str
-) -> tuple[int, str, str]:
-    """Exit status, output and complaints of `errata WORDS`, as `main` has them."""
-    monkeypatch.setattr(sys, "argv", ["errata", *words])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    captured = capsys.readouterr()
-    return int(ended.value.code or 0), captured.out, captured.err
-
 
 @pytest.fixture
 def errata(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Errata:
-    monkeypatch.setenv("COLUMNS", "60")  # narrow: what must stay whole is not to be broken
-    monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.delenv("ERRATA_BASE_URL", raising=False)
-    monkeypatch.delenv("ERRATA_API_KEY", raising=False)
-
-    def errata(*words: object) -> tuple[int, str, str]:
-        return run(monkeypatch, capsys, *map(str, words))
-
-    return errata
+    return command_line(monkeypatch, capsys)
 
 
 def commands() -> list[tuple[str, ...]]:
@@ -66,15 +45,6 @@ def test_every_command_explains_itself(words: tuple[str, ...]) -> None:
     sentence = r"^ *[A-Z][^\n]{10,}"  # between the usage and the options
     explanation = result.output.split("Usage: ")[1].split("\n", 1)[1].split("Options")[0]
     assert re.search(sentence, explanation, re.M), result.output
-
-
-def complaint(answer: tuple[int, str, str]) -> str:
-    """The one line that says what is wrong."""
-    status, _, err = answer
-    assert status == 2
-    assert err.startswith("errata: ")
-    assert err.count("\n") == 1, err
-    return err.removeprefix("errata: ").strip()
 
 
 # --- keys

@@ -14,6 +14,9 @@ from . import schema
 from .database import Database
 from .rows import from_row, to_row
 
+IMPORTED = "imported"
+"""In the place of an adapter version where a dataset brought the answer: no version of this server gave it."""
+
 
 @dataclass(frozen=True)
 class Response:
@@ -44,14 +47,10 @@ class Responses:
         """`put_images` stores its images; it is called under the write lock, so that no deletion of another response
         takes them away before this one is there. Call it before as well: then it finds them and holds nobody up.
         """
-        digests = set(Conversation.from_json(response.conversation).image_ids)
         with self._database.write() as connection:
             if put_images is not None:
                 put_images()
-            connection.execute(insert(schema.responses).values(to_row(response)))
-            for digest in sorted(digests):
-                values = {"response_id": response.id, "sha256": digest}
-                connection.execute(insert(schema.response_images).values(values))
+            insert_responses(connection, [response])
 
     def get(self, response_id: str) -> Response:
         """Raises `NotFound`."""
@@ -91,10 +90,24 @@ class Responses:
             return [(row.key_id, row.text) for row in rows]
 
     def count_by_adapter(self) -> dict[str, int]:
+        """Of the answers that this server gave."""
         table = schema.responses
+        query = select(table.c.adapter, func.count()).where(table.c.adapter != IMPORTED)
         with self._database.read() as connection:
-            rows = connection.execute(select(table.c.adapter, func.count()).group_by(table.c.adapter)).all()
+            rows = connection.execute(query.group_by(table.c.adapter)).all()
         return {row[0]: row[1] for row in rows}
+
+
+def insert_responses(connection: Connection, responses: Sequence[Response]) -> None:
+    """At least one, each with the images that it shows."""
+    connection.execute(insert(schema.responses), [to_row(response) for response in responses])
+    links = [
+        {"response_id": response.id, "sha256": digest}
+        for response in responses
+        for digest in sorted(set(Conversation.from_json(response.conversation).image_ids))
+    ]
+    if links:
+        connection.execute(insert(schema.response_images), links)
 
 
 def responses_by_id(connection: Connection, ids: Sequence[str]) -> dict[str, Response]:

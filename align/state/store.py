@@ -6,6 +6,7 @@ from .adapters import Adapters
 from .corrections import Corrections
 from .database import Database
 from .erasures import Erasures
+from .imports import Imports
 from .insertions import Insertions
 from .keys import Keys
 from .replicas import Replicas
@@ -23,6 +24,7 @@ class Store:
         self.corrections = Corrections(self.database)
         self.insertions = Insertions(self.database)
         self.reviews = Reviews(self.database)
+        self.imports = Imports(self.database)
         self.runs = Runs(self.database)
         self.adapters = Adapters(self.database)
         self.rollouts = Rollouts(self.database)

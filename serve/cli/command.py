@@ -14,7 +14,7 @@ from rich.markup import escape
 from align.errors import AlignError
 
 from ..errors import ServeError
-from . import adapters, alignments, erase, keys, server
+from . import adapters, alignments, datasets, erase, keys, server
 
 app = typer.Typer(
     name="errata",
@@ -25,6 +25,7 @@ app = typer.Typer(
 app.command()(server.up)
 app.command()(alignments.align)
 app.command()(server.demo)
+app.command("import")(datasets.import_file)
 app.add_typer(adapters.app, name="adapters")
 app.add_typer(erase.app, name="erase")
 app.add_typer(keys.app, name="keys")

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from ..errors import SettingsError
 from ..settings import Settings
 from .options import State, console
-
-if TYPE_CHECKING:
-    from align.state import Store
+from .state import existing_store
 
 app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
 
@@ -41,7 +38,7 @@ def create_key(
 @app.command("list")
 def list_keys(state: State = Path(".errata")) -> None:
     """The keys that are in use."""
-    store = _store(state)
+    store = existing_store(Settings(state=state))
     table = Table("id", "name", "scopes")
     for key in store.keys.active():
         table.add_row(key.id, escape(key.name), ", ".join(key.scopes))
@@ -52,18 +49,9 @@ def list_keys(state: State = Path(".errata")) -> None:
 @app.command("revoke")
 def revoke_key(key_id: str, state: State = Path(".errata")) -> None:
     """End a key; servers notice within seconds."""
-    store = _store(state)
+    store = existing_store(Settings(state=state))
     try:
         store.keys.revoke(key_id)
     finally:
         store.close()
     console.print(f"{key_id} is revoked")
-
-
-def _store(state: Path) -> Store:
-    """One that is there: a mistyped folder must not look like a server without keys."""
-    from align.state import Store
-
-    if not (state / "errata.db").is_file():
-        raise SettingsError(f"there is no server's state in {state}; name its folder with --state")
-    return Store(Settings(state=state).database_url)

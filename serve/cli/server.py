@@ -34,7 +34,7 @@ def up(
 
     given = {
         "model": model,
-        "model_name": model_name or (Path(model).resolve().name if model else None),
+        "model_name": model_name or named_after(model),
         "host": host,
         "port": port,
         "state": state,
@@ -49,6 +49,11 @@ def up(
         console.print(f"[bold green]Ready[/] {address}/v1   (docs: {address}/docs, Ctrl+C ends)")
         launch.wait_for_signal()
         console.print("Shutting down ...")
+
+
+def named_after(model: str | None) -> str | None:
+    """What requests call a model for which no other name was given."""
+    return Path(model).resolve().name if model else None
 
 
 def read_settings(config: Path | None, given: dict[str, Any], min_corrections: int | None) -> Settings:

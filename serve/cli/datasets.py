@@ -1,0 +1,101 @@
+"""`errata import`: corrections from other people's files. It works on the state itself, beside a server or without."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from ..errors import SettingsError
+from ..settings import Settings
+from .options import console
+from .server import named_after, read_settings
+
+if TYPE_CHECKING:
+    from align.formats.preference import Failure, PreferenceFile
+    from align.rendering import Renderer
+
+Config = Annotated[
+    Path | None, typer.Option(help="JSON file of settings, the server's own; options win over it.")
+]
+State = Annotated[Path | None, typer.Option(help="Folder of the database and the blobs.")]
+
+
+class ImportFormat(StrEnum):
+    RLHF_V = "rlhf-v"
+    LLAVA = "llava"
+
+
+def import_file(
+    file: Annotated[Path, typer.Argument(help="The dataset.")],
+    format: Annotated[
+        ImportFormat,
+        typer.Option(
+            help="rlhf-v: RLHF-V-Dataset's parquet file. llava: a JSON object with `chosen` and `rejected` a line."
+        ),
+    ],
+    images: Annotated[
+        Path | None, typer.Option(help="Where the rows' image paths start; by default beside FILE.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The model that is to learn from them, as in `up`.")
+    ] = None,
+    state: State = None,
+    config: Config = None,
+) -> None:
+    """Take over corrections from a dataset. Rows that are there already are left as they are.
+
+    A row that cannot be taken over is named, and the others go on; the exit status is 1 then. Imported corrections
+    count as reviewed, and as new ones for `alignment.min_corrections`: a running server may start to learn.
+    """
+    from align.formats.importing import Importer
+    from align.state import Blobs, Store
+
+    settings = read_settings(config, {"state": state, "model": model, "model_name": named_after(model)}, None)
+    dataset = _dataset(file, format, images or file.parent, settings)
+    renderer = _renderer(settings)
+    store = Store(settings.database_url)
+    try:
+        blobs = Blobs(settings.blobs_url, cache=settings.state / "cache")
+        importer = Importer(store, blobs, renderer, settings.model_name, settings.corrections.max_code_points)
+        with console.status("reading") as status:
+            done = importer.run(
+                dataset, _name_failure, lambda now: status.update(f"{now.num_rows:,} rows read")
+            )
+    finally:
+        store.close()
+    console.print(
+        f"{done.num_added:,} corrections added to {settings.state}, {done.num_known:,} were there already, "
+        f"{done.num_failed:,} rows failed"
+    )
+    if done.num_failed:
+        raise typer.Exit(1)
+
+
+def _renderer(settings: Settings) -> Renderer:
+    from align.rendering import Renderer
+
+    try:
+        return Renderer.from_pretrained(settings.model)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise SettingsError(f"cannot read the model {settings.model!r}: {reason}") from error
+
+
+def _dataset(file: Path, format: ImportFormat, images: Path, settings: Settings) -> PreferenceFile:
+    from align.formats.llava import LlavaFile
+    from align.formats.rlhf_v import RlhfVFile
+
+    if format is ImportFormat.RLHF_V:
+        return RlhfVFile(file, settings.images)
+    return LlavaFile(file, images, settings.images)
+
+
+def _name_failure(failure: Failure) -> None:
+    Console(stderr=True).print(
+        f"{escape(failure.where)}: {escape(failure.reason)}", highlight=False, soft_wrap=True
+    )

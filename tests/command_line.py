@@ -1,0 +1,38 @@
+"""The `errata` command as a test calls it: in this process, with its status, output and complaints."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from serve import cli
+
+Errata = Callable[..., tuple[int, str, str]]
+
+
+def command_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Errata:
+    """`errata(*words)`: exit status, output and complaints of `errata WORDS`, as `main` has them."""
+    monkeypatch.setenv("COLUMNS", "60")  # narrow: what must stay whole is not to be broken
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.delenv("ERRATA_BASE_URL", raising=False)
+    monkeypatch.delenv("ERRATA_API_KEY", raising=False)
+
+    def errata(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["errata", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        captured = capsys.readouterr()
+        return int(ended.value.code or 0), captured.out, captured.err
+
+    return errata
+
+
+def complaint(answer: tuple[int, str, str]) -> str:
+    """The one line that says what is wrong."""
+    status, _, err = answer
+    assert status == 2
+    assert err.startswith("errata: ")
+    assert err.count("\n") == 1, err
+    return err.removeprefix("errata: ").strip()
