@@ -10,6 +10,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from .abuse.config import SourceShares
+from .abuse.shares import over_share
 from .config import AlignmentConfig
 from .errors import AlignError, Conflict, NothingToLearn
 from .examples import Example
@@ -17,8 +19,9 @@ from .gate import Measurements, Verdict, criteria, decide
 from .gate.measurement import measure
 from .job import run_job
 from .provenance import Provenance, provenance_of
-from .split import drawn_by_lot, split_examples
+from .split import drawn_by_lot, judged_by_reviewed, split_examples
 from .state import Adapter, Blobs, Run, Store
+from .state.corrections import Origin
 from .state.examples import corrected_example, uncorrected_example
 from .state.rollouts import BASE
 from .training import TrainingResult
@@ -33,6 +36,7 @@ class Frozen:
     train: Sequence[Example]
     held_out: Sequence[Example]
     left_out: Sequence[Example]
+    over_share: Sequence[str]  # ids of corrections without which no source has too large a share
     general: Sequence[Example]
     last_sequence: int
     live: str
@@ -46,6 +50,7 @@ class Frozen:
             "train": [example.id for example in self.train],
             "held_out": [example.id for example in self.held_out],
             "left_out": [example.id for example in self.left_out],
+            "over_share": list(self.over_share),
             "general": [example.id for example in self.general],
             "criteria": [asdict(criterion) for criterion in criteria(config.gate)],
             "last_sequence": self.last_sequence,
@@ -81,16 +86,26 @@ def align(
 def freeze(store: Store, blobs: Blobs, config: AlignmentConfig) -> Frozen:
     """Read the corrections as they stand now. Raises `NothingToLearn` where there are none."""
     last_sequence = store.corrections.last_sequence()  # first: what comes meanwhile is for the next run
+    origins = store.corrections.origins()
+    too_many = _over_share(origins, config.source_shares)
     examples = [
         corrected_example(correction, response, blobs)
         for correction, response in store.corrections.trainable()
+        if correction.id not in too_many
     ]
     if not examples:
         raise NothingToLearn("there is no accepted correction yet; correct some answers first")
+    reviewed = {origin.correction_id for origin in origins if origin.is_reviewed}
     split = split_examples(examples, config.held_out_share, config.gate.min_items)
+    split = judged_by_reviewed(split, reviewed, config.gate.min_items)
     general = list(islice(_general(store, blobs, split.train, config.training.seed), config.max_general))
     live = store.rollouts.desired().live(time.time())
-    return Frozen(split.train, split.held_out, split.left_out, general, last_sequence, live)
+    return Frozen(split.train, split.held_out, split.left_out, sorted(too_many), general, last_sequence, live)
+
+
+def _over_share(origins: Sequence[Origin], shares: SourceShares) -> frozenset[str]:
+    sources = {origin.correction_id: origin.source for origin in origins if not origin.is_reviewed}
+    return over_share(sources, len(origins) - len(sources), shares)
 
 
 def judge(

@@ -9,6 +9,8 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from .abuse.config import SourceShares
+
 Weighting = Literal["paper", "released"]
 
 
@@ -216,6 +218,7 @@ class AlignmentConfig(_Config):
         lt=1,
         description="Share of the corrected images that judge instead of teaching; more where too few would judge.",
     )
+    source_shares: SourceShares = SourceShares()
     max_general: int = Field(
         default=120,
         ge=0,

@@ -5,7 +5,7 @@ depends on order or chance.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from .examples import Example
@@ -36,6 +36,22 @@ def split_examples(examples: Sequence[Example], held_out_share: float = 0.2, at_
         side = "held out" if last <= bound else "train" if first > bound else "left out"
         sides[side].append(example)
     return Split(tuple(sides["train"]), tuple(sides["held out"]), tuple(sides["left out"]))
+
+
+def judged_by_reviewed(split: Split, reviewed: Collection[str], at_least: int) -> Split:
+    """With only reviewed examples judging, once `at_least` of those held out are reviewed, by their ids.
+
+    Who writes what judges decides what is admitted. The others that were held out teach, but for those about an image
+    of one that judges, which are left out.
+    """
+    judges = tuple(example for example in split.held_out if example.id in reviewed)
+    if len(judges) < at_least:
+        return split
+    judged = {part for example in judges for part in example.parts}
+    others = [example for example in split.held_out if example.id not in reviewed]
+    free = tuple(example for example in others if judged.isdisjoint(example.parts))
+    bound = tuple(example for example in others if not judged.isdisjoint(example.parts))
+    return Split(split.train + free, judges, split.left_out + bound)
 
 
 def position(name: str) -> float:

@@ -12,7 +12,7 @@ from records import SERVED, adapter_row, correction, response
 
 from align import alignment
 from align.alignment import align, freeze, publish
-from align.config import AlignmentConfig
+from align.config import AlignmentConfig, GateConfig
 from align.errors import (
     Conflict,
     EvaluationFailed,
@@ -61,6 +61,40 @@ def test_without_corrections_there_is_nothing_to_learn(store: Store, blobs: Blob
     answer(store, blobs, "r1", b"image")
     with pytest.raises(NothingToLearn, match="there is no accepted correction yet"):
         freeze(store, blobs, CONFIG)
+
+
+def test_no_source_brings_more_than_its_share_of_a_run(store: Store, blobs: Blobs) -> None:
+    for index in range(60):
+        answer(store, blobs, f"r{index}", f"image {index}".encode())
+        source = "flood" if index < 30 else f"source {index}"
+        store.corrections.add(correction(f"c{index}", response_id=f"r{index}", source=source))
+    frozen = freeze(store, blobs, CONFIG)
+    kept = {example.id for example in (*frozen.train, *frozen.held_out)}
+    flood = {f"c{index}" for index in range(30)}
+    assert len(kept & flood) == 3, "3 of 33 is less than a tenth, 4 of 34 is more"
+    assert kept | flood == {f"c{index}" for index in range(60)}
+    manifest = frozen.manifest("the/base", MADE_WITH, CONFIG)
+    assert manifest["over_share"] == sorted(flood - kept)
+
+
+def test_a_reviewed_flood_is_nobody_s_share(store: Store, blobs: Blobs) -> None:
+    for index in range(60):
+        answer(store, blobs, f"r{index}", f"image {index}".encode())
+        source = "flood" if index < 30 else f"source {index}"
+        store.corrections.add(correction(f"c{index}", response_id=f"r{index}", source=source, reviewed=1.0))
+    assert freeze(store, blobs, CONFIG).over_share == []
+
+
+def test_reviewed_corrections_alone_judge_once_there_are_enough(store: Store, blobs: Blobs) -> None:
+    config = CONFIG.model_copy(update={"gate": GateConfig(min_items=5)})
+    for index in range(60):
+        answer(store, blobs, f"r{index}", f"image {index}".encode())
+        changes = {"reviewed": 1.0} if index % 2 else {}
+        store.corrections.add(correction(f"c{index}", response_id=f"r{index}", **changes))
+    frozen = freeze(store, blobs, config)
+    assert len(frozen.held_out) >= 5
+    assert all(int(example.id[1:]) % 2 for example in frozen.held_out)
+    assert len(frozen.train) + len(frozen.held_out) == 60, "each has an image of its own"
 
 
 def test_a_frozen_example_is_what_was_served_and_what_a_person_made_of_it(store: Store, blobs: Blobs) -> None:

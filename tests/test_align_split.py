@@ -12,7 +12,7 @@ from tiny_models import tiny_llava
 
 from align.conversation import Conversation, Image, Message
 from align.examples import Example
-from align.split import drawn_by_lot, position, split_examples
+from align.split import Split, drawn_by_lot, judged_by_reviewed, position, split_examples
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +94,19 @@ def test_positions_are_spread_evenly() -> None:
     tenths = Counter(int(10 * position(f"image {number}")) for number in range(5000))
     assert set(tenths) == set(range(10))
     assert 400 < min(tenths.values()) <= max(tenths.values()) < 600
+
+
+def test_once_enough_are_reviewed_only_reviewed_examples_judge_and_their_images_teach_nothing() -> None:
+    held_out = tuple(
+        about(name, image) for name, image in (("r1", "a"), ("r2", "b"), ("u1", "a"), ("u2", "c"))
+    )
+    split = Split((about("t", "z"),), held_out, (about("x", "z", "a"),))
+    judged = judged_by_reviewed(split, {"r1", "r2", "t"}, at_least=2)
+    assert [example.id for example in judged.held_out] == ["r1", "r2"]
+    assert [example.id for example in judged.train] == ["t", "u2"], "nobody judges by u2's image"
+    assert [example.id for example in judged.left_out] == ["x", "u1"]
+
+
+def test_while_too_few_are_reviewed_all_that_are_held_out_judge() -> None:
+    split = Split((), (about("r1", "a"), about("u1", "b")), ())
+    assert judged_by_reviewed(split, {"r1"}, at_least=2) is split

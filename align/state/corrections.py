@@ -46,6 +46,13 @@ class Correction:
         return tuple(Span(**span) for span in self.spans)
 
 
+@dataclass(frozen=True)
+class Origin:
+    correction_id: str
+    source: str
+    is_reviewed: bool
+
+
 class Corrections:
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -108,6 +115,13 @@ class Corrections:
             for correction in corrections:
                 yield correction, responses[correction.response_id]
             after = corrections[-1].sequence if corrections else last
+
+    def origins(self) -> list[Origin]:
+        """Where each of the trainable ones comes from."""
+        table = schema.corrections
+        query = _trainable().with_only_columns(table.c.id, table.c.source, table.c.reviewed)
+        with self._database.read() as connection:
+            return [Origin(row.id, row.source, row.reviewed is not None) for row in connection.execute(query)]
 
     def count_after(self, sequence: int) -> int:
         """How many of the trainable ones arrived, or were released, later than `sequence`."""
