@@ -145,9 +145,14 @@ class TrainingConfig(_Config):
         ge=1,
         description="Optimizer steps between two checkpoints, from which a run that broke off goes on.",
     )
+    max_restarts: int = Field(
+        3,
+        ge=0,
+        description="How often a run goes on after one of its processes died, before it counts as failed.",
+    )
 
     PLACEMENT: ClassVar[frozenset[str]] = frozenset(
-        {"num_workers", "num_cpus", "num_threads", "niceness", "device", "checkpoint_every"}
+        {"num_workers", "num_cpus", "num_threads", "niceness", "device", "checkpoint_every", "max_restarts"}
     )
     """Where and how safely a run runs: fields that change nothing in what it learns."""
 

@@ -1,28 +1,24 @@
 """A training run as a job: in the calling process, or as Ray Train workers at low priority.
 
-The run folder is the only channel, so it must be reachable by every worker: examples go in as JSON and image files,
-progress comes out line by line, and the adapter appears whole or not at all.
+The run folder is the only channel between the two sides. A run that broke off there goes on from its last checkpoint.
 """
 
 from __future__ import annotations
 
-import json
-import os
+import signal
 import threading
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from pydantic import TypeAdapter
 
-from . import errors
 from .config import TrainingConfig
-from .durable import write_whole
-from .errors import AlignError, TrainingFailed
+from .errors import TrainingFailed
 from .examples import Example
-from .steps import Metrics
+from .run_folder import RunFolder
 from .training import OnStep, TrainingResult, train
+from .training_worker import work
 
 POLL_S = 0.2
 
@@ -31,71 +27,52 @@ def run_job(
     base: str | Path,
     examples: Sequence[Example],
     config: TrainingConfig,
-    folder: Path,
+    path: Path,
     on_step: OnStep | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> TrainingResult:
-    """Train `base` on the examples; the adapter is `folder/adapter`. Blocks, so call it from a thread.
+    """Train `base` on the examples; the adapter is `path/adapter`. Blocks, so call it from a thread.
 
     With `num_workers` the run goes to Ray Train, on the Ray that is initialised already if there is one; `on_step` is
-    called in this thread all the same. Raises `NothingToLearn` and `TrainingFailed`, with the worker's reason.
+    called in this thread all the same. Called with the same arguments after a crash, it goes on from the checkpoint
+    in `path`. Raises `TrainingStopped` once the state is saved, where `should_stop` or (in the main thread) SIGTERM
+    asks for that; `NothingToLearn` and `TrainingFailed` with the reason.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    if config.num_workers == 0:
-        return train(base, examples, config, folder / "adapter", on_step, folder / "checkpoints")
-    write_examples(folder, examples)
-    (folder / "progress.jsonl").unlink(missing_ok=True)
-    failure = _follow(folder / "progress.jsonl", _Fit(base, config, folder), on_step)
-    if failure is not None:
-        raise _reason(failure) from failure
-    return TypeAdapter(TrainingResult).validate_json((folder / "result.json").read_bytes())
-
-
-def write_examples(folder: Path, examples: Sequence[Example]) -> None:
-    """Examples as JSON, each image once by its SHA-256."""
-    images = folder / "images"
-    images.mkdir(exist_ok=True)
-    for example in examples:
-        for sha256, encoded in example.images.items():
-            (images / sha256).write_bytes(encoded)
-    records = [example.to_json() for example in examples]
-    (folder / "examples.json").write_text(json.dumps(records))
-
-
-def read_examples(folder: Path) -> list[Example]:
-    def image(sha256: str) -> bytes:
-        return (folder / "images" / sha256).read_bytes()
-
-    return [
-        Example.from_json(record, image) for record in json.loads((folder / "examples.json").read_bytes())
-    ]
+    folder = RunFolder(path)
+    folder.prepare()
+    with _or_sigterm(should_stop) as is_to_stop:
+        if config.num_workers == 0:
+            return train(base, examples, config, folder.adapter, on_step, folder.checkpoints, is_to_stop)
+        folder.write_examples(examples)
+        fit = _Fit(base, config, folder)
+        _follow(fit, folder, on_step, is_to_stop)
+    if not folder.result.exists():
+        raise folder.read_failure() or _broken(fit.failure, config)
+    return TypeAdapter(TrainingResult).validate_json(folder.result.read_bytes())
 
 
 class _Fit(threading.Thread):
     """Ray Train's blocking `fit` in a thread, so that the caller can follow the progress."""
 
-    def __init__(self, base: str | Path, config: TrainingConfig, folder: Path) -> None:
+    def __init__(self, base: str | Path, config: TrainingConfig, folder: RunFolder) -> None:
         super().__init__(name="training-job", daemon=True)
         self._base, self._config, self._folder = base, config, folder
         self.failure: Exception | None = None
 
     def run(self) -> None:
         try:
-            _fit(self._base, self._config, self._folder)
+            _fit(self._base, self._config, self._folder.path.resolve())
         except Exception as error:  # handed to the caller's thread, which raises it
             self.failure = error
 
 
-def _fit(base: str | Path, config: TrainingConfig, folder: Path) -> None:
-    from ray.train import RunConfig, ScalingConfig
+def _fit(base: str | Path, config: TrainingConfig, path: Path) -> None:
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
     trainer = TorchTrainer(
-        _worker,
-        train_loop_config={
-            "base": str(base),
-            "config": config.model_dump(mode="json"),
-            "folder": str(folder.resolve()),
-        },
+        work,
+        train_loop_config={"base": str(base), "config": config.model_dump(mode="json"), "folder": str(path)},
         scaling_config=ScalingConfig(
             num_workers=config.num_workers,
             use_gpu=config.device.startswith("cuda"),
@@ -103,27 +80,13 @@ def _fit(base: str | Path, config: TrainingConfig, folder: Path) -> None:
         ),
         run_config=RunConfig(
             name="ray",
-            storage_path=str(folder.resolve()),
+            storage_path=str(path),
             worker_runtime_env={"env_vars": _thread_limits(config.num_threads)},
+            # where one worker dies, all are started again, from the last checkpoint
+            failure_config=FailureConfig(max_failures=config.max_restarts),
         ),
     )
     trainer.fit()
-
-
-def _worker(settings: dict[str, Any]) -> None:
-    """What each Ray Train worker runs."""
-    config = TrainingConfig.model_validate(settings["config"])
-    folder = Path(settings["folder"])
-    os.nice(config.niceness)
-    with (folder / "progress.jsonl").open("a") as progress:
-
-        def report(metrics: Metrics) -> None:
-            progress.write(json.dumps(metrics) + "\n")
-            progress.flush()
-
-        result = train(settings["base"], read_examples(folder), config, folder / "adapter", report)
-    if result.digest:  # rank 0, which saved the adapter
-        write_whole(folder / "result.json", json.dumps(asdict(result)).encode())
 
 
 def _thread_limits(num_threads: int) -> dict[str, str]:
@@ -135,29 +98,49 @@ def _thread_limits(num_threads: int) -> dict[str, str]:
     }
 
 
-def _follow(progress: Path, fit: _Fit, on_step: OnStep | None) -> Exception | None:
-    """Run `fit` and call `on_step` for every whole line that it has written, to the last."""
+def _follow(fit: _Fit, folder: RunFolder, on_step: OnStep | None, is_to_stop: Callable[[], bool]) -> None:
+    """Run `fit` and call `on_step` for every step that it reports, to the last."""
     fit.start()
     position = 0
     is_running = True
     while is_running:
         fit.join(POLL_S)
         is_running = fit.is_alive()
-        written = progress.read_bytes()[position:] if progress.exists() else b""
-        whole = written[: written.rfind(b"\n") + 1]
-        position += len(whole)
-        for line in whole.splitlines():
+        if is_to_stop():
+            folder.ask_to_stop()
+        steps, position = folder.read_progress(position)
+        for metrics in steps:
             if on_step is not None:
-                on_step(json.loads(line))
-    return fit.failure
+                on_step(metrics)
 
 
-def _reason(failure: Exception) -> AlignError:
-    """What the worker raised, under its own name where it is one of ours."""
-    for error in getattr(failure, "worker_failures", {}).values():
-        cause = getattr(error, "cause", error)
-        kind = getattr(errors, type(cause).__name__, None)
-        if isinstance(kind, type) and issubclass(kind, AlignError):
-            return kind(str(cause))
-        return TrainingFailed(f"a training worker failed: {type(cause).__name__}: {cause}")
-    return TrainingFailed(f"the training job failed: {failure}")
+@contextmanager
+def _or_sigterm(should_stop: Callable[[], bool]) -> Iterator[Callable[[], bool]]:
+    """`should_stop`, or SIGTERM, which only a process's main thread can listen to."""
+    if threading.current_thread() is not threading.main_thread():
+        yield should_stop
+        return
+    terminated = threading.Event()
+    before = signal.signal(signal.SIGTERM, lambda *_: terminated.set())
+    try:
+        yield lambda: terminated.is_set() or should_stop()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _broken(failure: Exception | None, config: TrainingConfig) -> TrainingFailed:
+    """Ray Train has given up: what each worker died of."""
+    deaths = [
+        f"worker {rank}: {_first_line(error)}"
+        for rank, error in getattr(failure, "worker_failures", {}).items()
+    ]
+    return TrainingFailed(
+        f"the training workers broke off more often than max_restarts ({config.max_restarts}) allows; "
+        + ("; ".join(deaths) or str(failure))
+    )
+
+
+def _first_line(error: Exception) -> str:
+    """Of what is inside Ray's wrapping; the rest is Ray's advice and node names."""
+    inner = getattr(error, "health_check_failure", None) or getattr(error, "cause", None) or error
+    return f"{type(inner).__name__}: {str(inner).strip().splitlines()[0]}"

@@ -16,7 +16,7 @@ from tiny_models import tiny_llava
 
 from align import checkpoints as module
 from align.checkpoints import Checkpoint, Checkpoints, read_tensors
-from align.config import LoraSettings, TrainingConfig
+from align.config import LoraSettings, ObjectiveConfig, SftFirst, TrainingConfig
 from align.errors import TrainingStopped
 from align.steps import Metrics
 from align.training import TrainingResult, train
@@ -115,6 +115,21 @@ def test_a_run_whose_training_was_done_has_no_step_to_do_again(
     assert steps == []
     assert again.digest == first.digest == undisturbed.digest
     assert again.history == undisturbed.history
+
+
+@pytest.mark.parametrize("step", [3, 4, 7])
+def test_a_run_in_two_stages_keeps_its_stage_and_the_reference_of_that_stage(
+    base: Path, tmp_path: Path, step: int
+) -> None:
+    """Broken off in the first stage, at its end and in the second one: 4 steps each."""
+    objective = ObjectiveConfig(sft_first=SftFirst(num_epochs=1, reference="sft"))
+    config = CONFIG.model_copy(update={"objective": objective, "num_epochs": 1, "checkpoint_every": 1})
+    whole = train(base, corrections(base, NUM_EXAMPLES), config, tmp_path / "whole")
+    break_off(base, tmp_path, step, config)
+    result, steps = go_on(base, tmp_path, config)
+    assert steps == list(range(step, 9))
+    assert result.digest == whole.digest
+    assert result.margin_quartiles == whole.margin_quartiles
 
 
 def test_a_run_that_is_told_to_stop_saves_its_last_step_and_goes_on_from_there(
