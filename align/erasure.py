@@ -23,9 +23,12 @@ def erase_correction(store: Store, blobs: Blobs, correction_id: str) -> Erasure:
     return erasure
 
 
-def erase_source(store: Store, blobs: Blobs, key_id: str) -> Erasure:
-    """All that was answered to a key or corrected with it. Raises `NotFound`, `StateError`."""
-    erasure = store.erasures.source(key_id)
+def erase_source(store: Store, blobs: Blobs, source: str) -> Erasure:
+    """All that was answered to a key or corrected with it; of KEY/AUTHOR, what that author corrected.
+
+    Raises `NotFound`, `StateError`.
+    """
+    erasure = store.erasures.source(source)
     remove_traces(store, blobs)
     return erasure
 

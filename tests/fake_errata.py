@@ -67,7 +67,8 @@ class FakeErrata:
                 body = schema.CorrectionRequest.model_validate_json(request.content)
                 return self.correct(body, request.headers["idempotency-key"])
             case "GET", ["feedback", correction_id]:
-                return httpx2.Response(200, json=self.corrections[correction_id])
+                used_by = [USE.model_dump()]
+                return httpx2.Response(200, json={**self.corrections[correction_id], "used_by": used_by})
             case "DELETE", ["chat", "completions", name]:
                 return answer(200, erasure(name, "chat.completion.deleted"))
             case "DELETE", ["feedback", name]:
@@ -80,7 +81,7 @@ class FakeErrata:
                 )
                 return answer(200, listed)
             case "GET", ["adapters", "v0001"]:
-                return answer(200, ADAPTER)
+                return answer(200, STORY)
             case "POST", ["adapters", "rollback"]:
                 return answer(202, rollout("base"))
             case "POST", ["adapters", version, "promote"]:
@@ -139,8 +140,15 @@ class FakeErrata:
 
 
 ADAPTER = schema.AdapterAnswer(
-    version="v0001", status="admitted", created=0, digest="ab", run_id="run-1", report={"verdict": "better"}
+    version="v0001",
+    status="admitted",
+    created=0,
+    digest="ab",
+    run_id="run-1",
+    report={"verdict": "better"},
+    tainted=None,
 )
+USE = schema.UseAnswer(version="v0001", role="train", status="admitted", is_tainted=False)
 
 
 def rollout(live: str, candidate: str | None = None, share: float | None = None) -> schema.RolloutAnswer:
@@ -168,6 +176,16 @@ def alignment(status: str) -> schema.AlignmentAnswer:
         adapter="v0001" if status == "admitted" else None,
         report=None,
     )
+
+
+STORY = schema.AdapterStoryAnswer(
+    **ADAPTER.model_dump(),
+    run=alignment("admitted"),
+    manifest={"train": ["corr-1"], "seed": 0},
+    erased=[],
+    rollouts=[rollout("v0001")],
+    num_responses=7,
+)
 
 
 def erasure(name: str, kind: Any) -> schema.ErasureAnswer:

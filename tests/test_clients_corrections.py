@@ -73,7 +73,10 @@ def test_a_correction_can_be_made_by_the_response_id_alone_and_read_again(sessio
     spans = [Span(start=2, end=5, replacement="blue", kind="attribute")]
     made = session.do(session.client.feedback.create(RESPONSE_ID, spans=spans, idempotency_key="k"))
     assert made.id == "corr-k"
-    assert session.do(session.client.feedback.get("corr-k")) == made
+    story = session.do(session.client.feedback.get("corr-k"))
+    assert story.model_dump(exclude={"used_by"}) == made.model_dump()
+    (use,) = story.used_by
+    assert (use.version, use.role, use.status, use.is_tainted) == ("v0001", "train", "admitted", False)
 
 
 def test_a_correction_that_says_nothing_is_not_sent(session: Session, server: FakeErrata) -> None:
@@ -126,7 +129,13 @@ def test_the_adapters_are_listed_with_the_rollout(session: Session) -> None:
     listed = session.do(session.client.adapters.list())
     assert [adapter.version for adapter in listed.data] == ["v0001"]
     assert (listed.rollout.live, listed.rollout.phase, listed.in_force.live) == ("v0001", "preparing", "base")
-    assert session.do(session.client.adapters.get("v0001")).report == {"verdict": "better"}
+
+
+def test_a_version_tells_its_whole_story(session: Session) -> None:
+    story = session.do(session.client.adapters.get("v0001"))
+    assert (story.report, story.tainted, story.erased) == ({"verdict": "better"}, None, [])
+    assert (story.run.id, story.run.trigger, story.manifest["train"]) == ("run-1", "request", ["corr-1"])
+    assert ([rollout.live for rollout in story.rollouts], story.num_responses) == (["v0001"], 7)
 
 
 def test_a_version_is_promoted_for_all_or_for_a_share_of_requests(session: Session) -> None:

@@ -65,7 +65,7 @@ def test_every_route_is_guarded_or_open_by_intent(served: Served) -> None:
             "v9": "{version}",
             "corr-9": "{correction_id}",
             "chatcmpl-9": "{response_id}",
-            "key-9": "{key_id}",
+            "key-9": "{source_id}",
             "run-9": "{run_id}",
             "errata-scenes": "{model_id}",
         }

@@ -119,6 +119,16 @@ def test_all_of_one_source_is_deleted_by_an_admin(served: Served) -> None:
     assert served.chat(headers=owner).status_code == 200, "the key itself goes on"
 
 
+def test_what_one_author_corrected_is_deleted_by_key_and_author(served: Served) -> None:
+    responses = [served.respond() for _ in range(2)]
+    for response_id, author in zip(responses, ("ada", "eve"), strict=True):
+        body = {"response_id": response_id, "corrected_text": TEXT.replace("red", "blue"), "author": author}
+        assert served.client.post("/v1/feedback", json=body).status_code == 201
+    answer = served.client.delete("/v1/sources/anonymous/eve").json()
+    assert (answer["responses"], len(answer["corrections"])) == ([], 1)
+    assert [one.author for one in served.store.corrections.page(10)] == ["ada", None]
+
+
 @pytest.mark.parametrize(
     "path", ["/v1/chat/completions/chatcmpl-9", "/v1/feedback/corr-9", "/v1/sources/key-9"]
 )

@@ -12,7 +12,7 @@ import pytest
 from fake_engine import FakeEngine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from records import response
+from records import adapter_row, response, running
 from served import Served, data_url, encoded, error, image_part, serving
 
 from align.spans import KINDS, Span, apply_spans
@@ -53,7 +53,20 @@ def test_spans_give_the_corrected_text(served: Served, response_id: str) -> None
     assert (correction["status"], correction["author"], correction["adapter"]) == ("accepted", "ada", "base")
     stored = served.store.corrections.get(correction["id"])
     assert (stored.corrected_text, stored.spans) == (correction["corrected_text"], correction["spans"])
-    assert served.client.get(f"/v1/feedback/{correction['id']}").json() == correction
+    assert served.client.get(f"/v1/feedback/{correction['id']}").json() == {**correction, "used_by": []}
+
+
+def test_a_correction_names_the_adapters_that_learned_from_it(served: Served, response_id: str) -> None:
+    correction_id = post(served, response_id, spans=[span(2, 5, "blue")]).json()["id"]
+    run_id = running(served.store)
+    served.store.runs.update(run_id, manifest={"train": [correction_id]})
+    version = adapter_row(served.store, run_id=run_id).version
+    use = {"version": version, "role": "train", "status": "admitted", "is_tainted": False}
+    assert served.client.get(f"/feedback/{correction_id}").json()["used_by"] == [use]
+    served.client.delete(f"/feedback/{correction_id}")
+    erased = served.client.get(f"/feedback/{correction_id}").json()
+    assert (erased["status"], erased["corrected_text"], erased["served_text"]) == ("erased", "", TEXT)
+    assert erased["used_by"] == [{**use, "is_tainted": True}]
 
 
 def test_the_corrected_text_gives_spans(served: Served, response_id: str) -> None:
@@ -154,7 +167,8 @@ def test_an_erased_response_is_gone(served: Served, response_id: str) -> None:
     correction = post(served, response_id, spans=[span(2, 5, "blue")]).json()["id"]
     served.store.erasures.response(response_id)
     assert "was deleted" in error(post(served, response_id, spans=[]), 410)["message"]
-    error(served.client.get(f"/feedback/{correction}"), 410)
+    erased = served.client.get(f"/feedback/{correction}").json()
+    assert (erased["status"], erased["served_text"], erased["spans"]) == ("erased", "", [])
 
 
 def test_a_repeat_is_answered_with_the_stored_record(served: Served, response_id: str) -> None:
@@ -184,7 +198,7 @@ def test_an_idempotency_key_has_a_limit(served: Served, response_id: str) -> Non
 def test_both_routes_are_one(served: Served, response_id: str) -> None:
     answer = served.client.post("/feedback", json={"response_id": response_id, "spans": []})
     assert answer.status_code == 201
-    assert served.client.get(f"/feedback/{answer.json()['id']}").json() == answer.json()
+    assert served.client.get(f"/feedback/{answer.json()['id']}").json() == {**answer.json(), "used_by": []}
 
 
 def test_a_correction_is_on_disk_when_it_is_answered(tmp_path: Path) -> None:

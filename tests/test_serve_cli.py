@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from command_line import Errata, command_line, complaint
-from records import adapter_row, correction, running
+from records import adapter_row, correction, response, running
 from served import Served, listening, serving
 from typer.main import get_command
 from typer.testing import CliRunner
@@ -163,7 +163,7 @@ def test_adapters_are_listed_shown_promoted_and_rolled_back(errata: Errata, serv
         _, listed, _ = errata("adapters", "list", *url)
         assert re.search(r"v0001 .* refused .* 0123456789ab ", listed)
         assert "The base model is live." in listed
-        _, shown, _ = errata("adapters", "show", "v1", *url)
+        _, shown, _ = errata("adapters", "show", "v1", "--json", *url)
         assert json.loads(shown)["report"] == {"gate": {"num_items": 3}}
         refused = errata("adapters", "promote", "v1", *url)
         assert complaint(refused) == "v0001 is refused; only an admitted adapter may serve"
@@ -206,6 +206,49 @@ def test_nothing_is_erased_without_a_yes(served: Served) -> None:
         assert not served.store.responses.get(response_id).is_erased
         assert CliRunner().invoke(cli.app, words, input="y\n").exit_code == 0
     assert served.store.responses.get(response_id).is_erased
+
+
+def test_an_adapter_tells_its_whole_story(errata: Errata, served: Served) -> None:
+    for name in ("r0", "r1"):
+        served.store.responses.add(response(name, adapter="v0001"))
+        served.store.corrections.add(correction(f"of {name}", response_id=name))
+    run_id = running(served.store)
+    manifest = {"base": "the/base", "base_digest": "ba5e", "code_version": "0.1.0+c0de", "seed": 7}
+    items = {"train": ["of r0"], "held_out": ["of r1"], "general": [], "live": "base"}
+    served.store.runs.update(run_id, manifest={**manifest, **items})
+    adapter_row(served.store, run_id=run_id, digest="f00d", reason="admitted: [both] bounds hold")
+    served.store.rollouts.propose("v0001")
+    served.store.erasures.correction("of r1")
+    with listening(served) as address:
+        _, shown, _ = errata("adapters", "show", "v1", "--url", f"{address}/v1")
+    story = dict(re.findall(r"^(\w+(?: \w+)?) {2,}(\S.*?) *$", shown, re.M))
+    assert story["version"].startswith("v0001, admitted, tainted since 20")
+    assert story["run"].startswith(run_id)
+    assert (story["learned from"], story["judged by"]) == ("1 corrections", "1 corrections, 0 answers")
+    assert (story["base"], story["code"], story["seed"]) == ("the/base ba5e", "0.1.0+c0de", "7")
+    assert (story["digest"], story["verdict"]) == ("f00d", "admitted: [both] bounds hold")
+    assert (story["erased since"], story["answers given"]) == ("of r1", "2")
+    assert re.search(r"1 .* v0001 .* aband", shown)
+
+
+def test_a_correction_shows_its_words_and_the_adapters_that_learned_from_it(
+    errata: Errata, served: Served
+) -> None:
+    served.store.responses.add(response("r1"))
+    served.store.corrections.add(correction("c1"))
+    with listening(served) as address:
+        url = ("--url", f"{address}/v1")
+        _, shown, _ = errata("corrections", "show", "c1", *url)
+        assert "c1 accepted, 1970-01-01 00:00:02 UTC\nof r1, an answer of base\n" in shown
+        assert "  attribute: 'red' -> 'blue'\nno adapter has seen it\n" in shown
+        run_id = running(served.store)
+        served.store.runs.update(run_id, manifest={"train": ["c1"]})
+        adapter_row(served.store, run_id=run_id)
+        _, shown, _ = errata("corrections", "show", "c1", *url)
+        assert re.search(r"v0001 .* learned from it .* admitted ", shown)
+        _, shown, _ = errata("corrections", "show", "c1", "--json", *url)
+        assert json.loads(shown)["used_by"][0]["version"] == "v0001"
+        assert "no correction 'c9'" in complaint(errata("corrections", "show", "c9", *url))
 
 
 def test_a_run_is_asked_for(errata: Errata, served: Served) -> None:

@@ -79,6 +79,11 @@ class Erasures:
             f"no response or correction came from {source!r}; `errata keys list` shows the ids of keys",
         )
 
+    def among(self, items: set[str]) -> list[str]:
+        """Those of the responses and corrections that were erased, in order."""
+        with self._database.read() as connection:
+            return erased_among(connection, items)
+
     def remove_images(self, remove: Callable[[str], object]) -> int:
         """Call `remove` for each image that only erased responses showed; returns for how many.
 

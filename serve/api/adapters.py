@@ -8,14 +8,24 @@ from fastapi import APIRouter, Depends
 from starlette.concurrency import run_in_threadpool
 
 from align.errors import Conflict
+from align.lineage import AdapterStory, adapter_story
 from align.state import Adapter, Rollout, Store
 from align.state.rollouts import BASE
 from serve.errors import UnknownAdapter
 from serve.replica import Replica
 from serve.rollout import choose_version
 
+from .alignments import alignment_answer
 from .auth import may_administer, may_chat
-from .schema import AdapterAnswer, AdapterList, ModelAnswer, ModelList, PromoteRequest, RolloutAnswer
+from .schema import (
+    AdapterAnswer,
+    AdapterList,
+    AdapterStoryAnswer,
+    ModelAnswer,
+    ModelList,
+    PromoteRequest,
+    RolloutAnswer,
+)
 
 
 def adapters_router(replica: Replica) -> APIRouter:
@@ -28,9 +38,9 @@ def adapters_router(replica: Replica) -> APIRouter:
         return await run_in_threadpool(_overview, store)
 
     @router.get("/{version}", dependencies=[Depends(may_chat)])
-    async def one(version: str) -> AdapterAnswer:
-        """One version with the gate's report."""
-        return _adapter(await run_in_threadpool(store.adapters.get, version))
+    async def one(version: str) -> AdapterStoryAnswer:
+        """Where one version comes from and what it did: run, manifest, report, rollouts, answers."""
+        return _story(await run_in_threadpool(adapter_story, store, version))
 
     @router.post("/rollback", status_code=202, dependencies=[Depends(may_administer)])
     async def rollback() -> RolloutAnswer:
@@ -121,6 +131,18 @@ def _adapter(adapter: Adapter) -> AdapterAnswer:
         digest=adapter.digest,
         run_id=adapter.run_id,
         report=adapter.report,
+        tainted=None if adapter.tainted is None else int(adapter.tainted),
+    )
+
+
+def _story(story: AdapterStory) -> AdapterStoryAnswer:
+    return AdapterStoryAnswer(
+        **_adapter(story.adapter).model_dump(),
+        run=alignment_answer(story.run),
+        manifest=story.run.manifest or {},
+        erased=list(story.erased),
+        rollouts=[_rollout(rollout) for rollout in story.rollouts],
+        num_responses=story.num_responses,
     )
 
 

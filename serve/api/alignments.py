@@ -18,22 +18,22 @@ def alignments_router(replica: Replica) -> APIRouter:
     @router.post("", status_code=202, dependencies=[Depends(may_administer)])
     async def start(body: Body | None = None) -> AlignmentAnswer:
         """Ask for a run, or get the one that is already waiting."""
-        return _answer(await run_in_threadpool(runs.request, "request"))
+        return alignment_answer(await run_in_threadpool(runs.request, "request"))
 
     @router.get("", dependencies=[Depends(may_chat)])
     async def every() -> AlignmentList:
         """The last 100 runs, newest first."""
-        return AlignmentList(data=[_answer(run) for run in await run_in_threadpool(runs.recent)])
+        return AlignmentList(data=[alignment_answer(run) for run in await run_in_threadpool(runs.recent)])
 
     @router.get("/{run_id}", dependencies=[Depends(may_chat)])
     async def one(run_id: str) -> AlignmentAnswer:
         """How one run stands, or how it ended and why."""
-        return _answer(await run_in_threadpool(runs.get, run_id))
+        return alignment_answer(await run_in_threadpool(runs.get, run_id))
 
     return router
 
 
-def _answer(run: Run) -> AlignmentAnswer:
+def alignment_answer(run: Run) -> AlignmentAnswer:
     manifest = run.manifest or {}
     return AlignmentAnswer(
         id=run.id,

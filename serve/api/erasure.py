@@ -46,11 +46,14 @@ def erasure_router(replica: Replica) -> APIRouter:
 
         return _answer(correction_id, "correction.deleted", await run_in_threadpool(erase))
 
-    @router.delete("/v1/sources/{key_id}", dependencies=[Depends(may_administer)])
-    async def source(key_id: str) -> ErasureAnswer:
-        """Forget all that was answered to a key or corrected with it. The key itself goes on; revoke it for that."""
-        erasure = await run_in_threadpool(erase_source, store, blobs, key_id)
-        return _answer(key_id, "source.deleted", erasure)
+    @router.delete("/v1/sources/{source_id:path}", dependencies=[Depends(may_administer)])
+    async def source(source_id: str) -> ErasureAnswer:
+        """Forget all that was answered to a key or corrected with it, or what one author corrected: KEY/AUTHOR.
+
+        The key itself goes on; revoke it for that.
+        """
+        erasure = await run_in_threadpool(erase_source, store, blobs, source_id)
+        return _answer(source_id, "source.deleted", erasure)
 
     return router
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from dataclasses import asdict
 from hashlib import sha256
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from align.abuse.quarantine import receive
 from align.abuse.source import source_of
 from align.errors import InvalidSpans
+from align.lineage import uses_of
 from align.spans import Span, apply_spans, diff_spans, edit_ratio, ordered
 from align.state import Correction, Key, Response
 from align.state.corrections import spans_to_json
@@ -21,7 +23,7 @@ from serve.replica import Replica
 from serve.settings import CorrectionLimits
 
 from .auth import may_correct
-from .schema import CorrectionAnswer, CorrectionRequest
+from .schema import CorrectionAnswer, CorrectionRequest, CorrectionStory, UseAnswer
 
 
 def corrected(served: str, body: CorrectionRequest) -> tuple[str, list[Span]]:
@@ -60,13 +62,13 @@ def feedback_router(replica: Replica) -> APIRouter:
         response = replica.store.responses.get(response_id)
         if response.key_id != key.id and not key.allows("admin"):
             raise Forbidden("this response was given to another key")
-        if response.is_erased:
-            raise Erased(f"response {response_id!r} was deleted; it can no longer be corrected")
         return response
 
     def store(body: CorrectionRequest, key: Key, idempotency_key: str | None) -> CorrectionAnswer:
         limits = replica.settings.corrections
         response = response_for(body.response_id, key)
+        if response.is_erased:
+            raise Erased(f"response {response.id!r} was deleted; it can no longer be corrected")
         check_length(body.corrected_text or "", limits)
         text, spans = corrected(response.text, body)
         check_length(text, limits)
@@ -102,12 +104,14 @@ def feedback_router(replica: Replica) -> APIRouter:
 
     @router.get("/v1/feedback/{correction_id}")
     @router.get("/feedback/{correction_id}")
-    async def show(correction_id: str, key: Annotated[Key, Depends(may_correct)]) -> CorrectionAnswer:
-        """A correction as it is stored, with the text that was served."""
+    async def show(correction_id: str, key: Annotated[Key, Depends(may_correct)]) -> CorrectionStory:
+        """A correction as it is stored, with the text that was served and the adapters that learned from it."""
 
-        def read() -> CorrectionAnswer:
+        def read() -> CorrectionStory:
             correction = replica.store.corrections.get(correction_id)
-            return _answer(correction, response_for(correction.response_id, key))
+            answer = _answer(correction, response_for(correction.response_id, key))
+            used_by = [UseAnswer(**asdict(use)) for use in uses_of(replica.store, correction_id)]
+            return CorrectionStory(**answer.model_dump(), used_by=used_by)
 
         return await run_in_threadpool(read)
 

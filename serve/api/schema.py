@@ -134,6 +134,19 @@ class CorrectionAnswer(BaseModel):
     author: str | None
 
 
+class UseAnswer(BaseModel):
+    version: str
+    role: Literal["train", "held_out", "general"] = Field(description="train: it taught; the others judged")
+    status: str
+    is_tainted: bool
+
+
+class CorrectionStory(CorrectionAnswer):
+    """With what came of it."""
+
+    used_by: list[UseAnswer] = Field(description="Adapter versions, the newest first")
+
+
 class ErasureAnswer(BaseModel):
     """What is gone, with OpenAI's fields of a deleted completion, and what follows from it."""
 
@@ -173,6 +186,9 @@ class AdapterAnswer(BaseModel):
     digest: str
     run_id: str
     report: dict[str, Any]
+    tainted: int | None = Field(
+        description="Since when something that it learned from or was judged by is erased"
+    )
 
 
 class AdapterList(BaseModel):
@@ -194,6 +210,18 @@ class AlignmentAnswer(BaseModel):
     reason: str | None
     adapter: str | None
     report: dict[str, Any] | None
+
+
+class AdapterStoryAnswer(AdapterAnswer):
+    """Where a version comes from, and what it did."""
+
+    run: AlignmentAnswer
+    manifest: dict[str, Any] = Field(
+        description="What the run was made from: corrections, split, config, seed, digests"
+    )
+    erased: list[str] = Field(description="What of the manifest was erased since")
+    rollouts: list[RolloutAnswer] = Field(description="All that named it, the oldest first")
+    num_responses: int = Field(description="Answers that it gave")
 
 
 class AlignmentList(BaseModel):

@@ -7,7 +7,8 @@ import json
 import typer
 from rich.table import Table
 
-from .options import DEFAULT_URL, ApiKey, Url, console
+from .options import DEFAULT_URL, ApiKey, AsJson, Url, console
+from .story import tell
 
 app = typer.Typer(help="List, show, promote and roll back what was learned.", no_args_is_help=True)
 
@@ -25,7 +26,7 @@ def list_adapters(url: Url = DEFAULT_URL, api_key: ApiKey = "none") -> None:
         training = (adapter.report or {}).get("training", {})
         table.add_row(
             f"[bold green]{adapter.version} (live)[/]" if is_live else adapter.version,
-            adapter.status,
+            adapter.status if adapter.tainted is None else f"{adapter.status}, tainted",
             adapter.digest[:12],
             adapter.run_id,
             str(training.get("num_pairs", "")),
@@ -36,13 +37,18 @@ def list_adapters(url: Url = DEFAULT_URL, api_key: ApiKey = "none") -> None:
 
 
 @app.command("show")
-def show_adapter(version: str, url: Url = DEFAULT_URL, api_key: ApiKey = "none") -> None:
-    """One version with the gate's report."""
+def show_adapter(
+    version: str, as_json: AsJson = False, url: Url = DEFAULT_URL, api_key: ApiKey = "none"
+) -> None:
+    """The whole story of a version: its run, what it learned from, the verdict, and where it served."""
     from errata import Errata
 
     with Errata(base_url=url, api_key=api_key) as client:
-        adapter = client.adapters.get(version)
-    console.print_json(json.dumps(adapter.model_dump(mode="json")))
+        story = client.adapters.get(version)
+    if as_json:
+        console.print_json(json.dumps(story.model_dump(mode="json")))
+    else:
+        tell(story)
 
 
 @app.command("promote")

@@ -14,7 +14,7 @@ from rich.markup import escape
 from align.errors import AlignError
 
 from ..errors import ServeError
-from . import adapters, alignments, datasets, erase, keys, server
+from . import adapters, alignments, corrections, datasets, erase, keys, server
 
 app = typer.Typer(
     name="errata",
@@ -27,6 +27,7 @@ app.command()(alignments.align)
 app.command()(server.demo)
 app.command("import")(datasets.import_file)
 app.add_typer(adapters.app, name="adapters")
+app.add_typer(corrections.app, name="corrections")
 app.add_typer(erase.app, name="erase")
 app.add_typer(keys.app, name="keys")
 

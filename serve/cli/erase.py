@@ -43,13 +43,16 @@ def erase_correction(
 
 
 @app.command("source")
-def erase_source(key_id: str, yes: Yes = False, url: Url = DEFAULT_URL, api_key: ApiKey = "none") -> None:
-    """All that was answered to a key or corrected with it. `errata keys revoke` ends the key itself."""
+def erase_source(source_id: str, yes: Yes = False, url: Url = DEFAULT_URL, api_key: ApiKey = "none") -> None:
+    """All that was answered to a key or corrected with it; of KEY/AUTHOR, what that author corrected.
+
+    The key itself stays valid: `errata keys revoke` ends it.
+    """
     from errata import Errata
 
-    _confirm(f"all that came from {key_id}", yes)
+    _confirm(f"all that came from {source_id}", yes)
     with Errata(base_url=url, api_key=api_key) as client:
-        _tell(client.erase.source(key_id))
+        _tell(client.erase.source(source_id))
 
 
 def _confirm(what: str, yes: bool) -> None:

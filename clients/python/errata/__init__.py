@@ -11,17 +11,30 @@ from .errors import (
 )
 from .reply import AsyncReply, Reply
 from .streams import AsyncReplyStream, ReplyStream
-from .types import Adapter, AdapterList, Alignment, Correction, Erasure, Rollout, Span
+from .types import (
+    Adapter,
+    AdapterList,
+    AdapterStory,
+    Alignment,
+    Correction,
+    CorrectionStory,
+    Erasure,
+    Rollout,
+    Span,
+    Use,
+)
 
 __all__ = [
     "Adapter",
     "AdapterList",
+    "AdapterStory",
     "Alignment",
     "AlignmentTimeout",
     "AsyncErrata",
     "AsyncReply",
     "AsyncReplyStream",
     "Correction",
+    "CorrectionStory",
     "Erasure",
     "Errata",
     "ErrataError",
@@ -31,6 +44,7 @@ __all__ = [
     "Rollout",
     "Span",
     "UnsupportedImage",
+    "Use",
     "WordsAmbiguous",
     "WordsNotFound",
 ]

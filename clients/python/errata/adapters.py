@@ -7,15 +7,15 @@ from typing import Any
 from openai import AsyncOpenAI, OpenAI
 
 from .calls import Call, segment
-from .types import Adapter, AdapterList, Rollout
+from .types import AdapterList, AdapterStory, Rollout
 
 LIST = Call("get", "/adapters", AdapterList)
 # Not repeated on its own: a lost answer does not say whether the step back was made.
 ROLLBACK = Call("post", "/adapters/rollback", Rollout, is_retried=False)
 
 
-def get(version: str) -> Call[Adapter]:
-    return Call("get", f"/adapters/{segment(version, 'version')}", Adapter)
+def get(version: str) -> Call[AdapterStory]:
+    return Call("get", f"/adapters/{segment(version, 'version')}", AdapterStory)
 
 
 def promote(version: str, share: float | None) -> Call[Rollout]:
@@ -31,7 +31,8 @@ class Adapters:
         """All versions, and the rollout that says which one answers."""
         return LIST.send(self._client)
 
-    def get(self, version: str) -> Adapter:
+    def get(self, version: str) -> AdapterStory:
+        """Where a version comes from, and what it did."""
         return get(version).send(self._client)
 
     def promote(self, version: str, *, share: float | None = None) -> Rollout:
@@ -54,7 +55,8 @@ class AsyncAdapters:
         """As `Adapters.list`."""
         return await LIST.send_async(self._client)
 
-    async def get(self, version: str) -> Adapter:
+    async def get(self, version: str) -> AdapterStory:
+        """As `Adapters.get`."""
         return await get(version).send_async(self._client)
 
     async def promote(self, version: str, *, share: float | None = None) -> Rollout:

@@ -16,8 +16,8 @@ def correction(correction_id: str) -> Call[Erasure]:
     return Call("delete", f"/feedback/{segment(correction_id, 'correction_id')}", Erasure)
 
 
-def source(key_id: str) -> Call[Erasure]:
-    return Call("delete", f"/sources/{segment(key_id, 'key_id')}", Erasure)
+def source(source_id: str) -> Call[Erasure]:
+    return Call("delete", f"/sources/{segment(source_id, 'source_id')}", Erasure)
 
 
 class Erase:
@@ -35,9 +35,12 @@ class Erase:
         """A correction, and not the answer. Raises as `response` does."""
         return correction(correction_id).send(self._client)
 
-    def source(self, key_id: str) -> Erasure:
-        """All that was answered to a key or corrected with it; needs the admin scope. The key itself stays valid."""
-        return source(key_id).send(self._client)
+    def source(self, source_id: str) -> Erasure:
+        """All that was answered to a key or corrected with it; of KEY/AUTHOR, what that author corrected.
+
+        Needs the admin scope. The key itself stays valid.
+        """
+        return source(source_id).send(self._client)
 
 
 class AsyncErase:
@@ -52,6 +55,6 @@ class AsyncErase:
         """As `Erase.correction`."""
         return await correction(correction_id).send_async(self._client)
 
-    async def source(self, key_id: str) -> Erasure:
+    async def source(self, source_id: str) -> Erasure:
         """As `Erase.source`."""
-        return await source(key_id).send_async(self._client)
+        return await source(source_id).send_async(self._client)

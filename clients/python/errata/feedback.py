@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from openai import AsyncOpenAI, OpenAI
 
 from .calls import Call, segment
-from .types import Correction, Span
+from .types import Correction, CorrectionStory, Span
 
 
 def create(
@@ -31,8 +31,8 @@ def create(
     return Call("post", "/feedback", Correction, body, headers)
 
 
-def get(correction_id: str) -> Call[Correction]:
-    return Call("get", f"/feedback/{segment(correction_id, 'correction_id')}", Correction)
+def get(correction_id: str) -> Call[CorrectionStory]:
+    return Call("get", f"/feedback/{segment(correction_id, 'correction_id')}", CorrectionStory)
 
 
 class Feedback:
@@ -55,7 +55,8 @@ class Feedback:
         """
         return create(response_id, corrected_text, spans, author, idempotency_key).send(self._client)
 
-    def get(self, correction_id: str) -> Correction:
+    def get(self, correction_id: str) -> CorrectionStory:
+        """The correction as it is stored now, and the adapters that learned from it."""
         return get(correction_id).send(self._client)
 
 
@@ -76,5 +77,6 @@ class AsyncFeedback:
         call = create(response_id, corrected_text, spans, author, idempotency_key)
         return await call.send_async(self._client)
 
-    async def get(self, correction_id: str) -> Correction:
+    async def get(self, correction_id: str) -> CorrectionStory:
+        """As `Feedback.get`."""
         return await get(correction_id).send_async(self._client)

@@ -32,6 +32,21 @@ class Correction(BaseModel):
     author: str | None = None
 
 
+class Use(BaseModel):
+    """An adapter version that has seen a correction: `role` is train where it taught, held_out where it judged."""
+
+    version: str
+    role: str
+    status: str
+    is_tainted: bool
+
+
+class CorrectionStory(Correction):
+    """With the adapters that it taught or judged, the newest first."""
+
+    used_by: list[Use]
+
+
 class Erasure(BaseModel):
     """What was erased, and the adapter versions that are `tainted` by it: they learned from it or were judged by it.
 
@@ -46,7 +61,10 @@ class Erasure(BaseModel):
 
 
 class Adapter(BaseModel):
-    """One version of what was learned. `report` holds the gate's measurements, whatever the verdict."""
+    """One version of what was learned. `report` holds the gate's measurements, whatever the verdict.
+
+    `tainted` says since when something that it learned from is erased; it may not serve any more.
+    """
 
     version: str
     status: str
@@ -54,6 +72,7 @@ class Adapter(BaseModel):
     created: int
     run_id: str
     report: dict[str, Any]
+    tainted: int | None = None
 
 
 class Rollout(BaseModel):
@@ -65,6 +84,7 @@ class Rollout(BaseModel):
     share: float = 0.0
     phase: str
     reason: str | None = None
+    effective_at: float | None = None
 
 
 class AdapterList(BaseModel):
@@ -76,11 +96,16 @@ class AdapterList(BaseModel):
 
 
 class Alignment(BaseModel):
-    """A training run. `reason` says why it was refused, held for review or failed; `adapter` is what it published."""
+    """A training run. `trigger`: count, request or erasure.
+
+    `reason` says why it was refused, held for review or failed; `adapter` is what it published.
+    """
 
     id: str
     status: str
+    trigger: str = "request"
     created: int
+    ended: int | None = None
     num_corrections: int
     progress: dict[str, Any] | None = None
     reason: str | None = None
@@ -89,6 +114,20 @@ class Alignment(BaseModel):
     @property
     def is_ended(self) -> bool:
         return self.status in ENDED
+
+
+class AdapterStory(Adapter):
+    """Where a version comes from, and what it did.
+
+    `manifest` is what its run was made from: corrections, split, config, seed, digests; `erased`, what of it was erased
+    since; `rollouts`, all that named it, the oldest first; `num_responses`, how many answers it gave.
+    """
+
+    run: Alignment
+    manifest: dict[str, Any]
+    erased: list[str]
+    rollouts: list[Rollout]
+    num_responses: int
 
 
 class AlignmentList(BaseModel):
