@@ -11,7 +11,7 @@ import pytest
 from records import SERVED, adapter_row, correction, response
 
 from align import alignment
-from align.alignment import align, freeze, publish
+from align.alignment import align, publish
 from align.config import AlignmentConfig, GateConfig
 from align.errors import (
     Conflict,
@@ -23,6 +23,7 @@ from align.errors import (
     TrainingFailed,
 )
 from align.gate import Decision, Measurements, Verdict, criteria
+from align.manifest import freeze
 from align.provenance import Provenance, provenance_of
 from align.scenes import MODEL_PATH
 from align.split import drawn_by_lot

@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 from records import adapter_row, correction, response, running
 
-from align.alignment import freeze, publish
+from align.alignment import publish
 from align.config import AlignmentConfig
 from align.erasure import erase_correction, erase_response, erase_source, remove_traces
 from align.errors import Conflict, NotFound, StateError
 from align.gate import Verdict
+from align.manifest import freeze
 from align.state import Blobs, Store, blobs, database
 from align.state.insertions import Inserted
 from align.training import TrainingResult
