@@ -12,6 +12,7 @@ from .config import AlignmentConfig
 from .errors import AlignError, Conflict
 from .gate import Measurements, Verdict, decide
 from .gate.measurement import measure
+from .gate.report import Report, report_folder, without_nan
 from .job import run_job
 from .manifest import Frozen, freeze
 from .provenance import provenance_of
@@ -37,11 +38,14 @@ def align(
     """
     try:
         frozen = freeze(store, blobs, config)
-        store.runs.update(run.id, manifest=frozen.manifest(base, provenance_of(base), config))
+        manifest = frozen.manifest(base, provenance_of(base), config)
+        store.runs.update(run.id, manifest=manifest)
         result = run_job(base, frozen.train, config.training, workspace, _reporter(store, run))
         store.runs.update(run.id, status="gating", progress=_training_report(result))
-        verdict, _ = judge(store, blobs, frozen, base, Path(result.adapter), config)
-        report = {"training": _training_report(result), "gate": verdict.to_json()}
+        verdict, measurements = judge(store, blobs, frozen, base, Path(result.adapter), config)
+        Report(run.id, manifest, verdict, measurements).write(workspace / "report")
+        blobs.put_folder(workspace / "report", report_folder(run.id))
+        report = {"training": _training_report(result), "gate": without_nan(verdict.to_json())}
         return publish(store, blobs, run, result, verdict, report)
     finally:
         shutil.rmtree(workspace, ignore_errors=True)

@@ -82,6 +82,9 @@ class FakeErrata:
                 return answer(200, listed)
             case "GET", ["adapters", "v0001"]:
                 return answer(200, STORY)
+            case "POST", ["adapters", "v0001", "admit"]:
+                schema.Body.model_validate_json(request.content)
+                return answer(200, ADAPTER)
             case "POST", ["adapters", "rollback"]:
                 return answer(202, rollout("base"))
             case "POST", ["adapters", version, "promote"]:
@@ -92,6 +95,8 @@ class FakeErrata:
                 return answer(202, alignment("requested"))
             case "GET", ["alignments"]:
                 return answer(200, schema.AlignmentList(data=[alignment("running")]))
+            case "GET", ["alignments", "run-1", "report"]:
+                return httpx2.Response(200, html="<h1>Größer</h1>")
             case "GET", ["alignments", "run-1"]:
                 status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
                 return answer(200, alignment(status))

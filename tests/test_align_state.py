@@ -378,6 +378,16 @@ def test_versions_count_up_whatever_became_of_the_earlier_ones(store: Store) -> 
         store.adapters.get("v9")
 
 
+def test_what_is_held_for_review_is_admitted_by_a_persons_word_and_nothing_else_is(store: Store) -> None:
+    for status in ("held", "refused", "admitted"):
+        adapter_row(store, status=status)
+    assert store.adapters.admit("v1").status == "admitted"
+    assert store.rollouts.propose("v0001").live == "v0001"
+    for version, status in (("v1", "admitted"), ("v2", "refused"), ("v3", "admitted")):
+        with pytest.raises(Conflict, match=f"is {status}; only one that is held for review can be admitted"):
+            store.adapters.admit(version)
+
+
 def test_concurrent_adapters_get_different_versions(store: Store) -> None:
     with ThreadPoolExecutor(8) as pool:
         versions = {adapter.version for adapter in pool.map(lambda _: adapter_row(store), range(8))}

@@ -196,3 +196,32 @@ def test_a_run_is_asked_for_once_and_can_be_followed(served: Served) -> None:
     assert ended["ended"] is not None
     error(served.client.get("/v1/alignments/run-9"), 404)
     error(served.client.post("/v1/alignments", json={"epochs": 3}), 400)
+
+
+def test_the_gates_report_is_a_page_that_loads_and_runs_nothing(served: Served, tmp_path: Path) -> None:
+    run = served.client.post("/v1/alignments").json()
+    path = f"/v1/alignments/{run['id']}/report"
+    message = error(served.client.get(path), 404)["message"]
+    assert message == f"the gate has judged nothing of {run['id']}, which is requested"
+    folder = tmp_path / "report"
+    folder.mkdir()
+    (folder / "report.html").write_text("<h1>Refused</h1>")
+    served.replica.blobs.put_folder(folder, f"reports/{run['id']}")
+    answer = served.client.get(path)
+    assert (answer.status_code, answer.text) == (200, "<h1>Refused</h1>")
+    assert answer.headers["content-type"].startswith("text/html")
+    assert answer.headers["content-security-policy"] == "default-src 'none'; style-src 'unsafe-inline'"
+    error(served.client.get("/v1/alignments/run-9/report"), 404)
+
+
+def test_a_version_that_was_held_for_review_serves_once_it_is_admitted(
+    served: Served, published: Served
+) -> None:
+    files = published.store.adapters.get("v1")
+    held = adapter_row(published.store, status="held", digest=files.digest, blob=files.blob)
+    error(published.client.post(f"/v1/adapters/{held.version}/promote"), 409)
+    answer = published.client.post(f"/v1/adapters/{held.version}/admit")
+    assert (answer.status_code, answer.json()["status"]) == (200, "admitted")
+    promote(published, held.version)
+    assert live(published) == held.version
+    error(published.client.post(f"/v1/adapters/{held.version}/admit"), 409)

@@ -20,6 +20,7 @@ GUARDED = [
     ("GET", "/v1/adapters/v9", "chat"),
     ("GET", "/v1/alignments", "chat"),
     ("GET", "/v1/alignments/run-9", "chat"),
+    ("GET", "/v1/alignments/run-9/report", "chat"),
     ("POST", "/v1/feedback", "feedback"),
     ("POST", "/feedback", "feedback"),
     ("GET", "/v1/feedback/corr-9", "feedback"),
@@ -29,6 +30,7 @@ GUARDED = [
     ("DELETE", "/feedback/corr-9", "feedback"),
     ("DELETE", "/v1/sources/key-9", "admin"),
     ("POST", "/v1/adapters/rollback", "admin"),
+    ("POST", "/v1/adapters/v9/admit", "admin"),
     ("POST", "/v1/adapters/v9/promote", "admin"),
     ("POST", "/v1/alignments", "admin"),
 ]

@@ -171,6 +171,27 @@ def test_adapters_are_listed_shown_promoted_and_rolled_back(errata: Errata, serv
         assert "no adapter 'v9'" in complaint(errata("adapters", "show", "v9", *url))
 
 
+def test_a_held_version_is_read_about_and_admitted(
+    errata: Errata, served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    adapter = adapter_row(served.store, status="held")
+    report = tmp_path / "report"
+    report.mkdir()
+    (report / "report.html").write_text("<h1>Held for review: größer?</h1>", encoding="utf-8")
+    served.replica.blobs.put_folder(report, f"reports/{adapter.run_id}")
+    with listening(served) as address:
+        url = ("--url", f"{address}/v1")
+        assert "Wrote v0001.html." in errata("adapters", "report", "v1", *url)[1]
+        assert Path("v0001.html").read_text(encoding="utf-8") == "<h1>Held for review: größer?</h1>"
+        assert errata("adapters", "report", "v1", "--output", "page.html", *url)[0] == 0
+        assert Path("page.html").exists()
+        assert "v0001 is admitted" in errata("adapters", "admit", "v1", *url)[1]
+        assert complaint(errata("adapters", "admit", "v1", *url)).startswith(
+            "v0001 is admitted; only one that"
+        )
+
+
 def test_a_response_a_correction_or_a_source_is_erased(errata: Errata, served: Served) -> None:
     key, secret = served.store.keys.create("ada", ["admin"])
     chat = {"headers": {"Authorization": f"Bearer {secret}"}}

@@ -30,11 +30,11 @@ class Figure:
 
     def shown(self, change: Interval) -> str:
         """The change with its interval, for people."""
-        ends = f"[{self._number(change.low)}, {self._number(change.high)}]"
-        return f"{self._number(change.estimate)} {ends}{self._after}"
+        ends = f"[{self.shown_number(change.low)}, {self.shown_number(change.high)}]"
+        return f"{self.shown_number(change.estimate)} {ends}{self._after}"
 
     def shown_bound(self, bound: float) -> str:
-        return self._number(bound) + self._after
+        return self.shown_number(bound) + self._after
 
     def shown_mean(self, mean: float) -> str:
         """Of one adapter."""
@@ -42,7 +42,8 @@ class Figure:
             return f"{mean:.1%}"
         return f"{mean:.1f}" if self.unit == "per answer" else f"{mean:.3f}"
 
-    def _number(self, value: float) -> str:
+    def shown_number(self, value: float) -> str:
+        """One end of a change, without its unit."""
         if self.form == "ratio":
             return f"{value:.1%}"
         sign = "+" if self.form == "difference" else ""
@@ -91,9 +92,7 @@ def _answers(items: str, told: str) -> tuple[Figure, ...]:
 
 HELD_OUT = (
     Figure("held_out.margin", "score margin", "difference", "nats per token", lambda one: (one.margin, 1)),
-    Figure(
-        "held_out.recurrence", "corrected-away segments said again", "difference", "points", _recurrence()
-    ),
+    Figure("held_out.recurrence", "corrected-away words said again", "difference", "points", _recurrence()),
     Figure(
         "held_out.logp",
         "log-prob of corrected answers",
@@ -105,7 +104,7 @@ HELD_OUT = (
     *(
         Figure(
             f"recurrence.{kind}",
-            f"corrected-away segments said again, kind {kind}",
+            f"corrected-away words said again ({kind})",
             "difference",
             "points",
             _recurrence(kind),

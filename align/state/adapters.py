@@ -97,6 +97,22 @@ class Adapters:
         """Those that still need these files: equal runs make equal ones."""
         return [adapter for adapter in self.all() if adapter.blob == blob and adapter.status != "retired"]
 
+    def admit(self, version: str) -> Adapter:
+        """A person's word on one that the gate held for review. Raises `NotFound`, `Conflict` for any other."""
+        adapter = self.get(version)
+        table = schema.adapters
+        with self._database.write() as connection:
+            done = connection.execute(
+                update(table)
+                .where(table.c.version == adapter.version, table.c.status == "held")
+                .values(status="admitted")
+            )
+        if done.rowcount == 0:
+            raise Conflict(
+                f"{adapter.version} is {adapter.status}; only one that is held for review can be admitted"
+            )
+        return self.get(version)
+
     def retire(self, version: str) -> Adapter:
         """It may be shown, never served again. Raises `NotFound`, and `Conflict` while a rollout names it."""
         adapter = self.get(version)

@@ -21,6 +21,7 @@ from .schema import (
     AdapterAnswer,
     AdapterList,
     AdapterStoryAnswer,
+    Body,
     ModelAnswer,
     ModelList,
     PromoteRequest,
@@ -56,6 +57,11 @@ def adapters_router(replica: Replica) -> APIRouter:
             return store.rollouts.propose(target, prepare_s=prepare_s, based_on=in_force)
 
         return _rollout(await run_in_threadpool(propose))
+
+    @router.post("/{version}/admit", dependencies=[Depends(may_administer)])
+    async def admit(version: str, body: Body | None = None) -> AdapterAnswer:
+        """Let a version that the gate held for review serve after all; `promote` then makes it live."""
+        return _adapter(await run_in_threadpool(store.adapters.admit, version))
 
     @router.post("/{version}/promote", status_code=202, dependencies=[Depends(may_administer)])
     async def promote(version: str, body: PromoteRequest | None = None) -> RolloutAnswer:

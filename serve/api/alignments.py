@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Depends
+from fastapi.responses import HTMLResponse
 from starlette.concurrency import run_in_threadpool
 
+from align.errors import NotFound
+from align.gate.report import PAGE_NAME, report_folder
 from align.state import Run
 from serve.replica import Replica
 
 from .auth import may_administer, may_chat
 from .schema import AlignmentAnswer, AlignmentList, Body
+
+PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+"""A report is text, a style sheet and drawings; nothing in it may load or run."""
 
 
 def alignments_router(replica: Replica) -> APIRouter:
@@ -30,7 +36,21 @@ def alignments_router(replica: Replica) -> APIRouter:
         """How one run stands, or how it ended and why."""
         return alignment_answer(await run_in_threadpool(runs.get, run_id))
 
+    @router.get("/{run_id}/report", dependencies=[Depends(may_chat)], response_class=HTMLResponse)
+    async def report(run_id: str) -> HTMLResponse:
+        """What the gate measured and decided, as a page with plots."""
+        page = await run_in_threadpool(_page, replica, run_id)
+        return HTMLResponse(page, headers={"Content-Security-Policy": PAGE_POLICY})
+
     return router
+
+
+def _page(replica: Replica, run_id: str) -> bytes:
+    run = replica.store.runs.get(run_id)
+    try:
+        return (replica.blobs.fetch_folder(report_folder(run.id)) / PAGE_NAME).read_bytes()
+    except NotFound as error:
+        raise NotFound(f"the gate has judged nothing of {run.id}, which is {run.status}") from error
 
 
 def alignment_answer(run: Run) -> AlignmentAnswer:

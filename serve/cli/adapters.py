@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from .options import DEFAULT_URL, ApiKey, AsJson, Url, console
 from .story import tell
 
-app = typer.Typer(help="List, show, promote and roll back what was learned.", no_args_is_help=True)
+app = typer.Typer(help="List, show, admit, promote and roll back what was learned.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -49,6 +52,36 @@ def show_adapter(
         console.print_json(json.dumps(story.model_dump(mode="json")))
     else:
         tell(story)
+
+
+@app.command("report")
+def report_adapter(
+    version: str,
+    output: Annotated[Path | None, typer.Option(help="File; by default VERSION.html.")] = None,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = "none",
+) -> None:
+    """Save what the gate measured and decided, as a page with plots."""
+    from errata import Errata
+
+    with Errata(base_url=url, api_key=api_key) as client:
+        adapter = client.adapters.get(version)
+        page = client.alignments.report(adapter.run_id)
+    file = output or Path(f"{adapter.version}.html")
+    file.write_text(page, encoding="utf-8")
+    console.print(f"Wrote {escape(str(file))}.")
+
+
+@app.command("admit")
+def admit_adapter(version: str, url: Url = DEFAULT_URL, api_key: ApiKey = "none") -> None:
+    """Let a version that the gate held for review serve after all; look at its report first."""
+    from errata import Errata
+
+    with Errata(base_url=url, api_key=api_key) as client:
+        adapter = client.adapters.admit(version)
+    console.print(
+        f"{adapter.version} is {adapter.status}; `errata adapters promote {adapter.version}` serves it"
+    )
 
 
 @app.command("promote")

@@ -26,6 +26,10 @@ def align(
         with console.status("waiting for the aligner") as status:
             run = client.alignments.wait(run.id, on_progress=lambda now: status.update(_progress(now)))
     console.print(f"run {run.id}: [bold]{run.status}[/] {run.adapter or ''} {escape(run.reason or '')}")
+    if run.status == "held":
+        console.print(
+            f"`errata adapters report {run.adapter}` shows why; `errata adapters admit` lets it serve."
+        )
     if run.status == "failed":
         raise typer.Exit(1)
 

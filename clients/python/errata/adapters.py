@@ -7,7 +7,7 @@ from typing import Any
 from openai import AsyncOpenAI, OpenAI
 
 from .calls import Call, segment
-from .types import AdapterList, AdapterStory, Rollout
+from .types import Adapter, AdapterList, AdapterStory, Rollout
 
 LIST = Call("get", "/adapters", AdapterList)
 # Not repeated on its own: a lost answer does not say whether the step back was made.
@@ -16,6 +16,10 @@ ROLLBACK = Call("post", "/adapters/rollback", Rollout, is_retried=False)
 
 def get(version: str) -> Call[AdapterStory]:
     return Call("get", f"/adapters/{segment(version, 'version')}", AdapterStory)
+
+
+def admit(version: str) -> Call[Adapter]:
+    return Call("post", f"/adapters/{segment(version, 'version')}/admit", Adapter, {})
 
 
 def promote(version: str, share: float | None) -> Call[Rollout]:
@@ -34,6 +38,10 @@ class Adapters:
     def get(self, version: str) -> AdapterStory:
         """Where a version comes from, and what it did."""
         return get(version).send(self._client)
+
+    def admit(self, version: str) -> Adapter:
+        """Let a version that the gate held for review serve after all; `promote` then makes it live."""
+        return admit(version).send(self._client)
 
     def promote(self, version: str, *, share: float | None = None) -> Rollout:
         """Let a version answer: all new requests, or a share of them beside the live one (0 < share < 1).
@@ -58,6 +66,10 @@ class AsyncAdapters:
     async def get(self, version: str) -> AdapterStory:
         """As `Adapters.get`."""
         return await get(version).send_async(self._client)
+
+    async def admit(self, version: str) -> Adapter:
+        """As `Adapters.admit`."""
+        return await admit(version).send_async(self._client)
 
     async def promote(self, version: str, *, share: float | None = None) -> Rollout:
         """As `Adapters.promote`."""

@@ -22,6 +22,10 @@ def get(alignment_id: str) -> Call[Alignment]:
     return Call("get", f"/alignments/{segment(alignment_id, 'alignment_id')}", Alignment)
 
 
+def report(alignment_id: str) -> Call[str]:
+    return Call("get", f"/alignments/{segment(alignment_id, 'alignment_id')}/report", str)
+
+
 class Watch:
     """Decides, look by look, how long to wait for the next one. Asks nobody and never sleeps."""
 
@@ -64,6 +68,10 @@ class Alignments:
         """Newest first."""
         return LIST.send(self._client).data
 
+    def report(self, alignment_id: str) -> str:
+        """What the gate measured and decided: an HTML page that stands alone."""
+        return report(alignment_id).send(self._client)
+
     def wait(
         self,
         alignment_id: str,
@@ -98,6 +106,10 @@ class AsyncAlignments:
     async def list(self) -> builtins.list[Alignment]:
         """Newest first."""
         return (await LIST.send_async(self._client)).data
+
+    async def report(self, alignment_id: str) -> str:
+        """As `Alignments.report`."""
+        return await report(alignment_id).send_async(self._client)
 
     async def wait(
         self,
