@@ -80,19 +80,29 @@ def simulated_corrections(model: str, num: int, start: int = FRESH) -> list[tupl
     speaker = Speaker(model)
     corrections: list[tuple[Example, Scene]] = []
     while len(corrections) < num:
-        scenes = [sample_scene("honest", "train", index) for index in range(start, start + BATCH_SIZE)]
-        start += BATCH_SIZE
-        questions = [asked(scene, prompt) for scene, prompt in _paired(scenes, caption_prompts(len(scenes)))]
-        rendered = [speaker.renderer.render(conversation, images) for conversation, images in questions]
-        sampled = speaker.generate(rendered, temperature=0.7, seed=start)
-        for (conversation, images), scene, token_ids in zip(questions, scenes, sampled, strict=True):
+        for conversation, images, scene, token_ids in _sampled(speaker, start):
             text = speaker.text(token_ids)
             if spans := annotate(text, scene):
                 corrected = apply_spans(text, spans)
                 name = str(len(corrections))
                 example = Example(name, conversation, images, text, token_ids, corrected, tuple(spans))
                 corrections.append((example, scene))
+        start += BATCH_SIZE
     return corrections[:num]
+
+
+def accepted_answers(model: str, num: int, start: int = 2 * FRESH) -> list[Example]:
+    """Answers sampled as those were, about other scenes, in which the annotator finds nothing to correct."""
+    speaker = Speaker(model)
+    accepted: list[Example] = []
+    while len(accepted) < num:
+        for conversation, images, scene, token_ids in _sampled(speaker, start):
+            text = speaker.text(token_ids)
+            if annotate(text, scene) == []:
+                name = f"accepted {len(accepted)}"
+                accepted.append(Example(name, conversation, images, text, token_ids, text, ()))
+        start += BATCH_SIZE
+    return accepted[:num]
 
 
 def asked(scene: Scene, prompt: str) -> tuple[Conversation, dict[str, bytes]]:
@@ -107,6 +117,20 @@ def ratio(values: np.ndarray, of_base: np.ndarray) -> tuple[float, float, float]
     draws = np.random.default_rng(0).multinomial(num, np.full(num, 1 / num), 2000)
     low, high = np.quantile((draws @ values) / (draws @ of_base), (0.025, 0.975))
     return round(values.sum() / of_base.sum(), 4), round(float(low), 4), round(float(high), 4)
+
+
+def _sampled(
+    speaker: Speaker, start: int
+) -> list[tuple[Conversation, dict[str, bytes], Scene, tuple[int, ...]]]:
+    """What was asked about the scenes from `start` on, and one answer to each."""
+    scenes = [sample_scene("honest", "train", index) for index in range(start, start + BATCH_SIZE)]
+    questions = [asked(scene, prompt) for scene, prompt in _paired(scenes, caption_prompts(len(scenes)))]
+    rendered = [speaker.renderer.render(conversation, images) for conversation, images in questions]
+    sampled = speaker.generate(rendered, temperature=0.7, seed=start + BATCH_SIZE)
+    return [
+        (*question, scene, token_ids)
+        for question, scene, token_ids in zip(questions, scenes, sampled, strict=True)
+    ]
 
 
 def _paired(scenes: Sequence[Scene], prompts: Sequence[str]) -> Iterator[tuple[Scene, str]]:
