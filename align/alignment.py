@@ -34,13 +34,13 @@ def align(
     """Do a claimed run to its end; returns the adapter it made, admitted, refused or held for review.
 
     `workspace` is a folder for files on the way; it is removed at the end. Raises `NothingToLearn`,
-    `TrainingFailed`, `Conflict` where the run was given up meanwhile; the caller records them.
+    `TrainingFailed`, `Conflict` where the run was given up or what it learns from erased; the caller records them.
     """
     try:
         frozen = freeze(store, blobs, config)
         manifest = frozen.manifest(base, provenance_of(base), config)
         store.runs.update(run.id, manifest=manifest)
-        result = run_job(base, frozen.train, config.training, workspace, _reporter(store, run))
+        result = _train(store, run, base, frozen, config, workspace)
         store.runs.update(run.id, status="gating", progress=_training_report(result))
         verdict, measurements = judge(store, blobs, frozen, base, Path(result.adapter), config)
         Report(run.id, manifest, verdict, measurements).write(workspace / "report")
@@ -85,6 +85,35 @@ def publish(
         if not store.adapters.using(blob):
             blobs.remove_folder(blob)
         raise
+
+
+def _train(
+    store: Store, run: Run, base: str, frozen: Frozen, config: AlignmentConfig, workspace: Path
+) -> TrainingResult:
+    """Stops, with `Conflict`, as soon as something that the run has seen is erased: its words lie in the workspace."""
+    try:
+        watch = _watch(store, run)
+        return run_job(base, frozen.train, config.training, workspace, _reporter(store, run), watch)
+    finally:
+        store.erasures.check(run.id)
+
+
+def _watch(store: Store, run: Run, every_s: float = 2.0) -> Callable[[], bool]:
+    """Whether something that the run has seen was erased; looked up at most once in a while."""
+    last = time.monotonic()
+
+    def has_lost() -> bool:
+        nonlocal last
+        if time.monotonic() - last < every_s:
+            return False
+        last = time.monotonic()
+        try:
+            store.erasures.check(run.id)
+        except Conflict:
+            return True
+        return False
+
+    return has_lost
 
 
 def _reporter(store: Store, run: Run, every_s: float = 1.0) -> Callable[[Metrics], None]:

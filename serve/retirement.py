@@ -28,9 +28,8 @@ class Retirement:
         replacement = replace(self._store.rollouts.desired(), self._store.rollouts.newest(), time.time())
         if replacement is not None:
             self._propose(*replacement)
-        for adapter in self._store.adapters.all():
-            if adapter.tainted is not None and adapter.status != "retired":
-                self._retire(adapter)
+        for adapter in self._store.adapters.to_retire():
+            self._retire(adapter)
 
     def remove_left_files(self) -> None:
         """Of those whose retirement was cut off before its end."""

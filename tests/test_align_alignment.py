@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from records import SERVED, adapter_row, correction, response
 from align import alignment
 from align.alignment import align, publish
 from align.config import AlignmentConfig, GateConfig
+from align.erasure import erase_correction, erase_response
 from align.errors import (
     Conflict,
     EvaluationFailed,
@@ -21,6 +23,7 @@ from align.errors import (
     NothingToLearn,
     StateError,
     TrainingFailed,
+    TrainingStopped,
 )
 from align.gate import Decision, Measurements, Verdict, criteria
 from align.manifest import freeze
@@ -28,6 +31,7 @@ from align.provenance import Provenance, provenance_of
 from align.scenes import MODEL_PATH
 from align.split import drawn_by_lot
 from align.state import Blobs, Run, Store
+from align.state.manifests import items_of
 from align.training import TrainingResult
 
 CONFIG = AlignmentConfig(held_out_share=0.5, max_general=2)
@@ -283,7 +287,9 @@ def test_a_run_goes_from_manifest_to_verdict_and_leaves_no_workspace(
     corrected(store, blobs, 6)
     run, seen = claimed(store), []
 
-    def run_job(base: str, examples: Any, config: Any, workspace: Path, report: Any) -> TrainingResult:
+    def run_job(
+        base: str, examples: Any, config: Any, workspace: Path, report: Any, _: Any
+    ) -> TrainingResult:
         seen.append(store.runs.get(run.id))
         report({"step": 3.0, "num_steps": 3.0, "loss": 0.1})
         seen.append(store.runs.get(run.id))
@@ -309,13 +315,79 @@ def test_a_run_goes_from_manifest_to_verdict_and_leaves_no_workspace(
     assert not workspace.exists()
 
 
+def test_a_training_stops_as_soon_as_something_that_it_learns_from_is_erased(
+    store: Store, blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corrected(store, blobs, 6)
+    run, steps = claimed(store), []
+    monkeypatch.setattr(alignment, "_watch", partial(alignment._watch, every_s=0.0))
+    is_judged = False
+
+    def run_job(*arguments: Any) -> TrainingResult:
+        should_stop = arguments[-1]
+        for step in range(5):
+            if should_stop():
+                raise TrainingStopped(f"training was stopped after step {step}")
+            steps.append(step)
+            if step == 2:
+                store.erasures.response("r3")
+        return result(tmp_path / "never")
+
+    def judge(*_: Any) -> tuple[Verdict, Measurements]:
+        nonlocal is_judged
+        is_judged = True
+        return verdict("admitted"), Measurements()
+
+    monkeypatch.setattr(alignment, "run_job", run_job)
+    monkeypatch.setattr(alignment, "judge", judge)
+    with pytest.raises(Conflict, match="c3 was erased during the run; one without it is asked for"):
+        align(store, blobs, run, str(MODEL_PATH), CONFIG, tmp_path / "workspace")
+    assert (steps, is_judged) == ([0, 1, 2], False)
+
+
+def test_the_run_after_a_deletion_learns_from_nothing_that_is_gone(
+    store: Store, blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for index in range(8):
+        answer(store, blobs, f"r{index}", f"pixels {index} of it".encode(), text=f"served words {index}.")
+        store.corrections.add(
+            correction(f"c{index}", response_id=f"r{index}", corrected_text=f"better words {index}.")
+        )
+    monkeypatch.setattr(alignment, "run_job", lambda *arguments: result(arguments[3]))
+    monkeypatch.setattr(alignment, "judge", lambda *_: (verdict("admitted"), Measurements()))
+
+    def learn() -> set[str]:
+        run = store.runs.claim()
+        assert run is not None
+        align(store, blobs, run, str(MODEL_PATH), CONFIG, tmp_path / "workspace")
+        return items_of(store.runs.get(run.id).manifest)
+
+    def files() -> bytes:
+        return b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+
+    store.runs.request("request")
+    assert {"c3", "c5"} <= learn()
+    marks = [f"{kind} 3".encode() for kind in ("served words", "better words", "pixels")]
+    assert [mark in files() for mark in marks] == [True] * 3
+    erase_response(store, blobs, "r3")
+    erase_correction(store, blobs, "c5")
+    assert [run.trigger for run in store.runs.recent() if run.status == "requested"] == ["erasure"]
+    again = learn()
+    assert again == {f"c{index}" for index in (0, 1, 2, 4, 6, 7)}
+    assert [mark in files() for mark in [*marks, b"better words 5"]] == [False] * 4
+    assert [(one.version, one.may_serve) for one in store.adapters.all()] == [
+        ("v0002", True),
+        ("v0001", False),
+    ]
+
+
 def test_a_training_that_breaks_off_leaves_no_workspace_and_no_adapter(
     store: Store, blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     corrected(store, blobs, 2)
     workspace = tmp_path / "workspace"
 
-    def run_job(base: str, examples: Any, config: Any, folder: Path, report: Any) -> TrainingResult:
+    def run_job(base: str, examples: Any, config: Any, folder: Path, report: Any, _: Any) -> TrainingResult:
         result(folder)
         raise TrainingFailed("the loss is no number")
 

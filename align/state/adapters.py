@@ -12,8 +12,7 @@ from sqlalchemy import func, insert, select, update
 from ..errors import Conflict, NotFound
 from . import schema
 from .database import Database
-from .erasures import erased_among
-from .manifests import items_of
+from .erasures import check_run
 from .rollouts import named_versions
 from .rows import from_row, to_row
 from .runs import update_run
@@ -64,13 +63,7 @@ class Adapters:
             number = int(connection.execute(select(func.count()).select_from(table)).scalar_one()) + 1
             adapter = Adapter(version_name(number), time.time(), status, digest, run_id, blob, report)
             connection.execute(insert(table).values(to_row(adapter)))
-            manifest = connection.execute(
-                select(schema.runs.c.manifest).where(schema.runs.c.id == run_id)
-            ).scalar_one()
-            if erased := erased_among(connection, items_of(manifest)):
-                raise Conflict(
-                    f"{', '.join(erased[:3])} was erased during the run; one without it is asked for"
-                )
+            check_run(connection, run_id)
             ending = {"status": status, "adapter": adapter.version, "report": report, "reason": reason}
             if not update_run(connection, run_id, ending):
                 raise Conflict(f"{run_id} ended before its adapter was published; ask for another run")
@@ -112,6 +105,13 @@ class Adapters:
                 f"{adapter.version} is {adapter.status}; only one that is held for review can be admitted"
             )
         return self.get(version)
+
+    def to_retire(self) -> list[Adapter]:
+        """The tainted ones that are not retired yet."""
+        table = schema.adapters
+        query = select(table).where(table.c.tainted.is_not(None), table.c.status != "retired")
+        with self._database.read() as connection:
+            return [from_row(Adapter, row) for row in connection.execute(query)]
 
     def retire(self, version: str) -> Adapter:
         """It may be shown, never served again. Raises `NotFound`, and `Conflict` while a rollout names it."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, delete, select, update
 
-from ..errors import NotFound
+from ..errors import Conflict, NotFound
 from . import schema
 from .database import Database
 from .manifests import items_of
@@ -79,6 +79,11 @@ class Erasures:
             f"no response or correction came from {source!r}; `errata keys list` shows the ids of keys",
         )
 
+    def check(self, run_id: str) -> None:
+        """Raises `Conflict` where something that the run has seen was erased since."""
+        with self._database.read() as connection:
+            check_run(connection, run_id)
+
     def among(self, items: set[str]) -> list[str]:
         """Those of the responses and corrections that were erased, in order."""
         with self._database.read() as connection:
@@ -136,6 +141,14 @@ class Erasures:
             if is_new or _is_being_learned(connection, erased):
                 run_id = request_run(connection, "erasure").id
         return Erasure(responses, corrections, tainted, run_id)
+
+
+def check_run(connection: Connection, run_id: str) -> None:
+    """As `Erasures.check`."""
+    runs = schema.runs
+    manifest = connection.execute(select(runs.c.manifest).where(runs.c.id == run_id)).scalar_one()
+    if erased := erased_among(connection, items_of(manifest)):
+        raise Conflict(f"{', '.join(erased[:3])} was erased during the run; one without it is asked for")
 
 
 def erased_among(connection: Connection, items: set[str]) -> list[str]:
