@@ -42,7 +42,38 @@ def metaspace_tokenizer() -> PreTrainedTokenizerFast:
 
 TOKENIZER = tiny_tokenizer()
 METASPACE = metaspace_tokenizer()
-TEXTS = st.text(st.sampled_from("abcdert  .,é猫🙂"), min_size=1, max_size=25)
+PIECES = (
+    "a",
+    "b",
+    "c",
+    "d",
+    "er",
+    "the ",
+    " cup",
+    " ",
+    "\n",
+    ".",
+    "é",
+    "e\u0301",
+    "猫",
+    "语",
+    "🙂",
+    "👩\u200d🚀",
+    "\u0301",
+)
+TEXTS = st.lists(st.sampled_from(PIECES), min_size=1, max_size=15).map("".join)
+
+
+@st.composite
+def served_and_spans(draw: st.DrawFn) -> tuple[str, list[Span]]:
+    """A text and up to three spans of it: replacements, pure deletions and pure insertions."""
+    served = draw(TEXTS)
+    cuts = sorted(draw(st.lists(st.integers(0, len(served)), min_size=2, max_size=6)))
+    spans = [
+        Span(start, end, draw(st.just("") | TEXTS)) for start, end in zip(cuts[::2], cuts[1::2], strict=False)
+    ]
+    changing = {(s.start, s.end): s for s in spans if served[s.start : s.end] != s.replacement}
+    return served, sorted(changing.values(), key=lambda span: (span.start, span.end))
 
 
 def corrected_example(
@@ -138,6 +169,46 @@ def test_any_correction_gives_its_two_texts_back(served: str, corrected: str) ->
     assert TOKENIZER.decode(pair.rejected.token_ids, skip_special_tokens=True) == served
     assert any(pair.chosen.is_corrected) == is_changed(pair.chosen, inserted_ranges(spans))
     assert any(pair.rejected.is_corrected) == is_changed(pair.rejected, [(s.start, s.end) for s in spans])
+
+
+@given(served_and_spans(), st.sampled_from([TOKENIZER, METASPACE]))
+def test_text_spans_and_tokens_turn_into_each_other_without_loss(
+    case: tuple[str, list[Span]], tokenizer: Any
+) -> None:
+    served, spans = case
+    corrected = apply_spans(served, spans)
+    if corrected in ("", served) or not is_spelled(served, tokenizer) or not is_spelled(corrected, tokenizer):
+        return
+    pair = make_pair(corrected_example(served, *spans, tokenizer=tokenizer), tokenizer, [END])
+    sides = (
+        (pair.rejected, served, [(s.start, s.end) for s in spans]),
+        (pair.chosen, corrected, inserted_ranges(spans)),
+    )
+    for answer, text, edits in sides:
+        body = answer.token_ids[:-1]
+        ranges = token_ranges(body, text, tokenizer)
+        assert {point for start, end in ranges for point in range(start, end)} == set(range(len(text)))
+        for (start, end), flag in zip(ranges, answer.is_corrected[:-1], strict=True):
+            assert flag == any(start < e_end and e_start < end for e_start, e_end in edits)
+    if is_boundary(served, corrected, spans[0].start, tokenizer):
+        ends = [end for _, end in token_ranges(pair.rejected.token_ids[:-1], served, tokenizer)]
+        num_before = sum(end <= spans[0].start for end in ends)
+        assert pair.chosen.token_ids[:num_before] == pair.rejected.token_ids[:num_before]
+
+
+def is_spelled(text: str, tokenizer: Any) -> bool:
+    """Whether the tokenizer gives the text back: one like SentencePiece drops a space at the start."""
+    return bool(tokenizer.decode(tokenizer.encode(text, add_special_tokens=False)) == text)
+
+
+def is_boundary(served: str, corrected: str, at: int, tokenizer: Any) -> bool:
+    """Whether both texts, tokenised alone, have a border between tokens at this place."""
+    return all(
+        at
+        in {end for _, end in token_ranges(tokenizer.encode(text, add_special_tokens=False), text, tokenizer)}
+        | {0}
+        for text in (served, corrected)
+    )
 
 
 def is_changed(answer: Answer, edits: list[tuple[int, int]]) -> bool:

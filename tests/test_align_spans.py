@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from align.errors import InvalidSpans
 from align.spans import Span, apply_spans, diff_spans, edit_ratio, ordered
 
-TEXTS = st.text(st.sampled_from("ab c.\né猫🙂,  "), max_size=30)
+PIECES = ("a", "b", " ", "\n", ".", "é", "e\u0301", "猫", "语", "🙂", "👩\u200d🚀", "\u0301")
+"""One code point or several that belong together: composed, combining, joined, wide."""
+TEXTS = st.lists(st.sampled_from(PIECES), max_size=20).map("".join)
 
 
 @st.composite
@@ -28,6 +30,24 @@ def test_the_spans_of_a_diff_give_the_corrected_text_back(served: str, corrected
 @given(TEXTS)
 def test_an_unchanged_text_has_no_spans(text: str) -> None:
     assert diff_spans(text, text) == []
+
+
+@given(served_and_spans())
+def test_spans_give_a_text_whose_diff_gives_it_again(case: tuple[str, list[Span]]) -> None:
+    served, spans = case
+    corrected = apply_spans(served, spans)
+    assert apply_spans(served, diff_spans(served, corrected)) == corrected
+    back = [
+        Span(start, start + len(span.replacement), served[span.start : span.end])
+        for span, start in zip(spans, _starts(spans), strict=True)
+    ]
+    assert apply_spans(corrected, back) == served
+
+
+def _starts(spans: list[Span]) -> list[int]:
+    """Where each replacement begins in the corrected text."""
+    grown = [len(span.replacement) - (span.end - span.start) for span in spans]
+    return [span.start + sum(grown[:number]) for number, span in enumerate(spans)]
 
 
 @given(served_and_spans(), st.randoms())

@@ -18,8 +18,10 @@ from transformers import AutoModelForImageTextToText
 from align.adapter import attach_adapter, load_adapter
 from align.checkpoints import Checkpoint
 from align.config import LoraSettings, ObjectiveConfig, SftFirst, TrainingConfig
+from align.conversation import Conversation, Image, Message, Text
 from align.dataset import PreparedPair, prepare_pairs
 from align.errors import NothingToLearn, TrainingFailed
+from align.examples import Example
 from align.objective import METRIC_NAMES
 from align.pairs import Answer
 from align.rendering import Rendered, Renderer
@@ -245,6 +247,53 @@ def test_every_step_is_reported_as_it_happens(base: Path, tmp_path: Path) -> Non
     result = train(base, corrections(base, 5), QUICK, tmp_path / "adapter", steps.append)
     assert tuple(steps) == result.history
     assert [metrics["step"] for metrics in steps] == [1, 2, 3, 4]
+
+
+def mixed(base: Path) -> list[Example]:
+    """Corrections to conversations without an image, with one, with several, and over several turns."""
+    first, second, third, fourth = corrections(base, 4)
+    images = {**first.images, **second.images, **third.images}
+    one, two, three = (Image(sha256) for sha256 in images)
+    several = Message("user", (one, Text("Compare:"), two, three))
+    turns = (Message("user", (one, Text("What is there?"))), Message("assistant", (Text("A cup."),)))
+    return [
+        replace(first, conversation=Conversation((Message("user", (Text("Hello"),)),)), images={}),
+        second,
+        replace(third, conversation=Conversation((several,)), images=images),
+        replace(
+            fourth,
+            conversation=Conversation((*turns, Message("user", (two, Text("And here?"))))),
+            images=images,
+        ),
+    ]
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("image_contrast_weight", [0.0, 0.7])
+def test_conversations_of_every_kind_are_learned_from_in_one_batch(
+    base: Path, image_contrast_weight: float
+) -> None:
+    objective = QUICK.objective.model_copy(update={"image_contrast_weight": image_contrast_weight})
+    pairs, skipped = prepare_pairs(mixed(base), Renderer.from_pretrained(base), 4096, objective)
+    assert skipped == []
+    assert [len(pair.prompt.image_ids) for pair in pairs] == [0, 1, 3, 2]
+    model = attach_adapter(load(base), QUICK.lora)
+    run = TrainingRun(model, pairs, QUICK.model_copy(update={"objective": objective}))
+    metrics = run.gather_gradients([0, 1, 2, 3])
+    assert metrics["loss"] == pytest.approx(plain_loss(model, load(base), pairs, objective).item(), rel=1e-5)
+
+
+def test_a_conversation_that_does_not_fit_fails_by_its_name_and_is_never_cut(base: Path) -> None:
+    renderer = Renderer.from_pretrained(base)
+    pairs, _ = prepare_pairs(mixed(base), renderer, 4096, QUICK.objective)
+    longest = max(pairs, key=lambda pair: pair.length)
+    kept, skipped = prepare_pairs(mixed(base), renderer, longest.length - 1, QUICK.objective)
+    assert [skip.example_id for skip in skipped] == [longest.pair.example_id]
+    assert str(longest.length) in skipped[0].reason
+    whole = {pair.pair.example_id: pair.prompt.input_ids for pair in pairs}
+    assert [pair.prompt.input_ids for pair in kept] == [whole[pair.pair.example_id] for pair in kept]
+    placeholder = renderer.tokenizer.convert_tokens_to_ids("<image>")
+    assert [pair.prompt.input_ids.count(placeholder) for pair in pairs] == [0, 4, 12, 8]
 
 
 def test_examples_that_make_no_pair_are_named_with_the_reason(base: Path, tmp_path: Path) -> None:
