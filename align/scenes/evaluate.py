@@ -97,14 +97,15 @@ def accuracies(answers: Sequence[str], asked: Sequence[Question]) -> dict[str, E
     """By kind of question, and over all yes/no questions. A yes/no answer is right by its first word."""
     groups: dict[str, list[bool]] = {}
     for answer, question in zip(answers, asked, strict=True):
-        right = _is_right(answer, question)
+        right = is_right(answer, question)
         groups.setdefault(question.kind, []).append(right)
         if question.is_yes_no:
             groups.setdefault("yes_no", []).append(right)
     return {name: _share(np.array(right, dtype=float)) for name, right in groups.items()}
 
 
-def _is_right(answer: str, question: Question) -> bool:
+def is_right(answer: str, question: Question) -> bool:
+    """A yes/no answer by its first word, any other by the whole."""
     if question.is_yes_no:
         return re.findall(r"\w+", answer)[:1] == re.findall(r"\w+", question.answer)[:1]
     return answer.strip() == question.answer

@@ -1,0 +1,1 @@
+"""How much less a model hallucinates after so many corrections, by objective: `python -m benchmarks.alignment`."""
