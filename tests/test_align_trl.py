@@ -1,0 +1,73 @@
+"""At gamma 1 without the division by N the objective is ordinary DPO: loss and gradients are those of TRL's trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from corrections import corrections
+from tiny_models import tiny_llava
+from transformers import AutoModelForImageTextToText
+
+from align.adapter import attach_adapter
+from align.dataset import prepare_pairs
+from align.rendering import Renderer
+from align.steps import TrainingRun
+from benchmarks.trainers import CONFIG, dpo_trainer
+
+pytest.importorskip("trl", reason="compares with TRL: pip install -e '.[peers]'")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Several threads add in an order of their own, and differ in the last digits."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(num_threads)
+
+
+def randomised(model: Any) -> dict[str, torch.Tensor]:
+    """The same adapter weights in every model, and their parameters by PEFT's names."""
+    generator = torch.Generator().manual_seed(1)
+    parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    for _, parameter in sorted(parameters.items()):
+        with torch.no_grad():
+            parameter.copy_(0.05 * torch.randn(parameter.shape, generator=generator))
+    return parameters
+
+
+@pytest.mark.filterwarnings("default")  # TRL's own are not ours to mend
+def test_loss_and_gradients_equal_those_of_trl_on_the_same_batch(tmp_path: Path) -> None:
+    base = tiny_llava(tmp_path)
+    examples = corrections(base, 5)
+    trainer = dpo_trainer(str(base), examples, num_epochs=1)
+    batch = trainer.data_collator([dict(row) for row in trainer.train_dataset])
+    theirs = randomised(trainer.model)
+    expected = trainer.compute_loss(trainer.model, batch)
+    expected.backward()
+
+    pairs, skipped = prepare_pairs(examples, Renderer.from_pretrained(base), 512, CONFIG.objective)
+    assert not skipped
+    answers = {
+        (*pair.prompt.input_ids, *side.token_ids)
+        for pair in pairs
+        for side in (pair.pair.chosen, pair.pair.rejected)
+    }
+    rows = zip(batch["input_ids"].tolist(), batch["attention_mask"].tolist(), strict=True)
+    assert {tuple(token for token, is_read in zip(*row, strict=True) if is_read) for row in rows} == answers
+
+    model = attach_adapter(
+        AutoModelForImageTextToText.from_pretrained(base, dtype=torch.float32), CONFIG.lora
+    )
+    run = TrainingRun(model, pairs, CONFIG)
+    ours = randomised(model)
+    metrics = run.gather_gradients(list(range(len(pairs))))
+    assert metrics["loss"] == pytest.approx(expected.item(), rel=1e-5)
+    assert ours.keys() == theirs.keys()
+    for name, parameter in ours.items():
+        assert theirs[name].grad is not None
+        torch.testing.assert_close(parameter.grad, theirs[name].grad, rtol=1e-4, atol=1e-6, msg=name)
