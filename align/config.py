@@ -209,7 +209,11 @@ class GateConfig(_Config):
         1800.0, gt=0, description="How long measuring may take; a candidate that takes longer is refused."
     )
     max_new_tokens: int = Field(256, ge=1, description="Where a measured greedy answer is cut.")
-    batch_size: int = Field(40, ge=1, description="Items per forward pass while measuring.")
+    batch_size: int = Field(
+        40,
+        ge=1,
+        description="Answers generated at once; those that are only read go by training.micro_batch_size.",
+    )
 
 
 class AlignmentConfig(_Config):

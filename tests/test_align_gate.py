@@ -293,6 +293,15 @@ def test_a_kind_is_judged_from_ten_images_on(num_images: int, decision: Decision
     assert finding.standing == ("failed" if decision == "refused" else "not judged")
 
 
+def test_a_verdict_finds_on_every_criterion_that_was_fixed_and_on_no_other() -> None:
+    assert tuple(finding.criterion for finding in judged(better).findings) == criteria(CONFIG)
+    stricter = CONFIG.model_copy(update={"max_shrinkage": 0.1})
+    bounds = {
+        one.bound for one in criteria(stricter) if one.figure.endswith("length") and one.side == "at least"
+    }
+    assert bounds == {0.9}
+
+
 def test_every_criterion_is_about_a_figure_and_every_figure_that_refuses_is_fixed_beforehand() -> None:
     assert {criterion.figure for criterion in criteria(CONFIG)} == FIGURES.keys()
 

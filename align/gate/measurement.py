@@ -72,17 +72,21 @@ class Evaluator:
     def __init__(self, model: Any, renderer: Renderer, config: AlignmentConfig, deadline: Deadline) -> None:
         self._model, self._renderer, self._deadline = model, renderer, deadline
         self._config, self._gamma = config.gate, config.training.objective.gamma
+        self._num_read = (
+            config.training.micro_batch_size
+        )  # logits of given answers need a training step's memory
 
     @torch.inference_mode()
     def measure(self, adapter: str | None, items: Sequence[Item]) -> list[Measured]:
         """In the items' order; `adapter` none is the base."""
-        size = self._config.batch_size
         with self._using(adapter):
-            answers = by_length(items, size, self._answers)
+            answers = by_length(items, self._config.batch_size, self._answers)
             corrected = [item for item in items if item.rejected is not None]
-            preferences = iter(by_length(corrected, size, self._preferences))
+            preferences = iter(by_length(corrected, self._num_read, self._preferences))
         uncorrected = [item for item in items if item.rejected is None]
-        divergences = iter(by_length(uncorrected, size, lambda part: self._divergences(adapter, part)))
+        divergences = iter(
+            by_length(uncorrected, self._num_read, lambda part: self._divergences(adapter, part))
+        )
         measured = []
         for item, answer in zip(items, answers, strict=True):
             one = _of_answer(item, answer)
