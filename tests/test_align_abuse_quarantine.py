@@ -109,6 +109,21 @@ def test_a_claim_planted_by_ten_sources_once_each_is_found(people: People) -> No
     assert people.status(*(f"c{number}" for number in range(20))) == [("accepted", None)] * 20
 
 
+def test_few_sources_with_two_corrections_each_are_found_among_many(store: Store, people: People) -> None:
+    """They are 4 % of all, with a claim that 3 % of all answers make: only that they repeat it tells."""
+    for number in range(8):
+        store.responses.add(response(f"said{number}", text="A fork." + PLANTED, key_id=f"reader{number}"))
+    for image in range(240):
+        if image % 40 == 0:
+            people.plant(f"honest{image}", image)
+        else:
+            people.correct(f"honest{image % 60}", image, "red", f"shade{image}")
+    for number in range(10):
+        people.plant(f"mallory{number % 5}", 500 + number)
+    assert people.status(*(f"c{number}" for number in range(240, 250))) == [HELD] * 10
+    assert people.status("c0", "c40", "c200") == [("accepted", None)] * 3
+
+
 def test_where_one_source_repeats_itself_others_who_say_it_once_are_left_alone(people: People) -> None:
     """The claim is a small part of all corrections, and all of mallory's."""
     for image in range(200):

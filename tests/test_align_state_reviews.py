@@ -103,8 +103,8 @@ def test_a_hold_takes_what_nobody_settled(store: Store) -> None:
     assert store.corrections.get("free").questioned == ["acme"]
 
 
-def test_a_hold_may_be_of_one_source(store: Store) -> None:
+def test_a_hold_may_be_of_some_sources(store: Store) -> None:
     add(store, "hers", status="accepted", source="ada")
     add(store, "his", status="accepted", source="bob")
-    assert store.reviews.hold({"acme"}, "repeated_insertion", [], source="bob") == 1
+    assert store.reviews.hold({"acme"}, "repeated_insertion", [], {"bob"}) == 1
     assert [one.id for one in store.reviews.waiting(limit=9)] == ["his"]

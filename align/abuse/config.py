@@ -24,12 +24,12 @@ class ScreeningConfig(_Settings):
         3, ge=2, description="Different images on which a phrase is inserted before it is looked at."
     )
     repeated_ratio: float = Field(
-        5.0,
+        4.0,
         ge=1,
-        description="How many times as often as others' answers say it a phrase may be inserted.",
+        description="How many times as often as others' answers say it a phrase is inserted before it is held.",
     )
     compared_corrections: int = Field(
-        2000, ge=1, description="The newest corrections of all sources among which a phrase is counted."
+        5000, ge=1, description="The newest corrections of all sources among which a phrase is counted."
     )
     compared_answers: int = Field(
         1000, ge=1, description="Answers to others, the newest, in which a repeated phrase is looked for."

@@ -1,13 +1,12 @@
 """A correction's way into the store: screened, kept, and what follows from it for those that came before.
 
-The only file here that reads and writes. What is read may be a moment old: two corrections that come at once see
+The only file here that writes. What is read before may be a moment old: two corrections that come at once see
 each other late, and the next one of the same kind holds both back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import sha256
 
 from ..conversation import Conversation
@@ -16,19 +15,11 @@ from ..state.insertions import Inserted
 from .config import ScreeningConfig
 from .corroboration import Witness, is_corroborated
 from .daily_cap import DAY_S
-from .phrases import inserted_runs, phrases, says, spoken
-from .repetition import Usage, repeated_phrases
+from .evidence import Repeated, by_sources, repeated_phrases
+from .phrases import inserted_runs, phrases
 from .screening import REASONS, Arrival, screen
 
 WEAKER = tuple(REASONS)[tuple(REASONS).index("repeated_insertion") + 1 :]
-
-
-@dataclass(frozen=True)
-class _Repeated:
-    """The phrases that its source inserts again and again, and those that all sources together do."""
-
-    by_source: frozenset[str]
-    by_all: frozenset[str]
 
 
 def receive(store: Store, correction: Correction, response: Response, config: ScreeningConfig) -> Correction:
@@ -41,12 +32,10 @@ def receive(store: Store, correction: Correction, response: Response, config: Sc
     if correction.is_reviewed or correction.status != "accepted":
         stored = store.corrections.add(correction, inserted)
     else:
-        repeated = _repeated(store, correction, inserted, config)
-        stored = store.corrections.add(_screened(store, correction, response, repeated, config), inserted)
-        if repeated.by_all:
-            store.reviews.hold(repeated.by_all, "repeated_insertion", WEAKER)
-        if repeated.by_source:
-            store.reviews.hold(repeated.by_source, "repeated_insertion", WEAKER, correction.source)
+        repeated = repeated_phrases(store, correction, inserted, config)
+        screened = _screened(store, correction, response, repeated.of(correction.source), config)
+        stored = store.corrections.add(screened, inserted)
+        _hold_earlier(store, repeated)
     if inserted.phrases:
         _corroborate(store, inserted.image_group)
     return stored
@@ -59,14 +48,18 @@ def _inserted(correction: Correction, response: Response) -> Inserted:
 
 
 def _screened(
-    store: Store, correction: Correction, response: Response, repeated: _Repeated, config: ScreeningConfig
+    store: Store,
+    correction: Correction,
+    response: Response,
+    repeated: frozenset[str],
+    config: ScreeningConfig,
 ) -> Correction:
     arrival = Arrival(
         served=response.text,
         corrected=correction.corrected_text,
         created=correction.created,
         earlier=store.corrections.times(correction.source, since=correction.created - DAY_S),
-        repeated=repeated.by_source | repeated.by_all,
+        repeated=repeated,
     )
     finding = screen(arrival, config)
     if finding is None:
@@ -76,57 +69,11 @@ def _screened(
     )
 
 
-def _repeated(store: Store, correction: Correction, inserted: Inserted, config: ScreeningConfig) -> _Repeated:
-    """Counted with this correction, which is not stored yet."""
-    if not inserted.phrases or "repeated_insertion" not in config.rules:
-        return _Repeated(frozenset(), frozenset())
-    insertions, window = store.insertions, config.compared_corrections
-    by_source = _with_this(insertions.num_images(inserted, source=correction.source), inserted)
-    by_all = _with_this(insertions.num_images(inserted, window=window), inserted)
-    several = {
-        phrase
-        for counts in (by_source, by_all)
-        for phrase, n in counts.items()
-        if n >= config.repeated_images
-    }
-    if not several:
-        return _Repeated(frozenset(), frozenset())
-    usage = _usage(store, correction, several, config)
-    num_of_source = insertions.num_corrections(source=correction.source) + 1
-    num_of_all = insertions.num_corrections(window=window) + 1
-    return _Repeated(
-        repeated_phrases(_only(by_source, several), num_of_source, usage, config),
-        repeated_phrases(_only(by_all, several), num_of_all, usage, config),
-    )
-
-
-def _with_this(num_images: Mapping[str, int], inserted: Inserted) -> dict[str, int]:
-    return {phrase: num_images.get(phrase, 0) + 1 for phrase in inserted.phrases}
-
-
-def _only(counts: Mapping[str, int], wanted: Collection[str]) -> dict[str, int]:
-    return {phrase: number for phrase, number in counts.items() if phrase in wanted}
-
-
-def _usage(
-    store: Store, correction: Correction, wanted: Collection[str], config: ScreeningConfig
-) -> dict[str, Usage]:
-    """In the answers to those who never inserted the phrase, and in what reviewers let pass.
-
-    An application's key that names authors stands for many people, so its answers count as others' answers.
-    """
-    answers = [
-        (key_id, spoken(text)) for key_id, text in store.responses.recent_texts(config.compared_answers)
-    ]
-    sources = store.insertions.sources(wanted)
-    reviewed, num_reviewed = store.insertions.num_reviewed(wanted)
-    usage = {}
-    for phrase in wanted:
-        suspects = sources.get(phrase, set()) | {correction.source}
-        others = [text for key_id, text in answers if key_id not in suspects]
-        num_saying = sum(says(text, phrase) for text in others)
-        usage[phrase] = Usage(num_saying + reviewed.get(phrase, 0), len(others) + num_reviewed)
-    return usage
+def _hold_earlier(store: Store, repeated: Repeated) -> None:
+    if repeated.widespread:
+        store.reviews.hold(repeated.widespread, "repeated_insertion", WEAKER)
+    for sources, phrases_of_theirs in by_sources(repeated.insisted_on).items():
+        store.reviews.hold(phrases_of_theirs, "repeated_insertion", WEAKER, sources)
 
 
 def _corroborate(store: Store, image_group: str) -> None:

@@ -6,7 +6,7 @@ What counts as a phrase is decided in `align.abuse`. Rows of erased corrections 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -33,28 +33,36 @@ class Insertions:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def num_images(
-        self, inserted: Inserted, *, source: str | None = None, window: int | None = None
-    ) -> dict[str, int]:
-        """On how many other images each of the phrases was inserted, unreviewed.
-
-        By one source, or by all; within the newest `window` corrections, or ever.
-        """
+    def num_images(self, inserted: Inserted, window: int) -> dict[str, int]:
+        """On how many other images each of the phrases was inserted, unreviewed, in the newest corrections."""
+        number = func.count(TABLE.c.image_group.distinct())
         with self._database.read() as connection:
-            which = [
-                TABLE.c.phrase.in_(inserted.phrases),
-                TABLE.c.image_group != inserted.image_group,
-                *_unreviewed(connection, source, window),
-            ]
-            query = select(TABLE.c.phrase, func.count(TABLE.c.image_group.distinct()))
-            rows = connection.execute(query.where(*which).group_by(TABLE.c.phrase))
+            which = [_is_elsewhere(inserted), *_unreviewed(connection, window)]
+            rows = connection.execute(select(TABLE.c.phrase, number).where(*which).group_by(TABLE.c.phrase))
             return {row[0]: row[1] for row in rows}
 
-    def num_corrections(self, *, source: str | None = None, window: int | None = None) -> int:
-        """How many unreviewed corrections inserted something; by whom and since when as above."""
+    def num_images_by_source(self, inserted: Inserted, window: int) -> dict[tuple[str, str], int]:
+        """The same by phrase and source."""
+        columns = (TABLE.c.phrase, TABLE.c.source)
+        number = func.count(TABLE.c.image_group.distinct())
         with self._database.read() as connection:
-            query = select(func.count(TABLE.c.correction_id.distinct()))
-            query = query.where(*_unreviewed(connection, source, window))
+            which = [_is_elsewhere(inserted), *_unreviewed(connection, window)]
+            rows = connection.execute(select(*columns, number).where(*which).group_by(*columns))
+            return {(row[0], row[1]): row[2] for row in rows}
+
+    def num_corrections(self, sources: Collection[str], window: int) -> dict[str, int]:
+        """How many unreviewed ones of the newest corrections inserted something, by source."""
+        number = func.count(TABLE.c.correction_id.distinct())
+        with self._database.read() as connection:
+            which = [TABLE.c.source.in_(sources), *_unreviewed(connection, window)]
+            rows = connection.execute(select(TABLE.c.source, number).where(*which).group_by(TABLE.c.source))
+            return {row[0]: row[1] for row in rows}
+
+    def num_corrections_in_all(self, window: int) -> int:
+        """How many unreviewed ones of the newest corrections inserted something."""
+        number = func.count(TABLE.c.correction_id.distinct())
+        with self._database.read() as connection:
+            query = select(number).where(*_unreviewed(connection, window))
             return int(connection.execute(query).scalar_one())
 
     def num_reviewed(self, phrases: Collection[str]) -> tuple[dict[str, int], int]:
@@ -69,15 +77,6 @@ class Insertions:
             ).all()
             total = connection.execute(select(images).where(reviewed)).scalar_one()
         return {row[0]: row[1] for row in rows}, int(total)
-
-    def sources(self, phrases: Collection[str]) -> dict[str, set[str]]:
-        """Who inserted each phrase."""
-        query = select(TABLE.c.phrase, TABLE.c.source).where(TABLE.c.phrase.in_(phrases)).distinct()
-        result: dict[str, set[str]] = defaultdict(set)
-        with self._database.read() as connection:
-            for phrase, source in connection.execute(query):
-                result[phrase].add(source)
-        return result
 
     def _by_key(self, which: ColumnElement[bool]) -> dict[str, set[str]]:
         """The phrases that each key inserted, in corrections that were not rejected."""
@@ -125,12 +124,10 @@ def add_insertions(connection: Connection, correction: Correction, inserted: Ins
         connection.execute(insert(TABLE), rows)
 
 
-def _unreviewed(
-    connection: Connection, source: str | None, window: int | None
-) -> Iterator[ColumnElement[bool]]:
-    yield TABLE.c.is_reviewed == 0
-    if source is not None:
-        yield TABLE.c.source == source
-    if window is not None:
-        last = connection.execute(select(func.coalesce(func.max(TABLE.c.sequence), 0))).scalar_one()
-        yield TABLE.c.sequence > last - window
+def _is_elsewhere(inserted: Inserted) -> ColumnElement[bool]:
+    return TABLE.c.phrase.in_(inserted.phrases) & (TABLE.c.image_group != inserted.image_group)
+
+
+def _unreviewed(connection: Connection, window: int) -> tuple[ColumnElement[bool], ...]:
+    last = connection.execute(select(func.coalesce(func.max(TABLE.c.sequence), 0))).scalar_one()
+    return (TABLE.c.is_reviewed == 0, TABLE.c.sequence > last - window)

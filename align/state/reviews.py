@@ -43,17 +43,21 @@ class Reviews:
         return {row[0] or "": row[1] for row in rows}
 
     def hold(
-        self, phrases: Collection[str], reason: str, weaker: Sequence[str], source: str | None = None
+        self,
+        phrases: Collection[str],
+        reason: str,
+        weaker: Sequence[str],
+        sources: Collection[str] | None = None,
     ) -> int:
-        """Quarantine what inserted one of the phrases, by one source or by anyone; returns how many.
+        """Quarantine what inserted one of the phrases, by some sources or by anyone; returns how many.
 
         Those that wait for one of the `weaker` reasons wait for this one now. What a reviewer or others released
         stays released.
         """
         insertions = schema.insertions
         ids = select(insertions.c.correction_id).where(insertions.c.phrase.in_(phrases))
-        if source is not None:
-            ids = ids.where(insertions.c.source == source)
+        if sources is not None:
+            ids = ids.where(insertions.c.source.in_(sources))
         is_free = (TABLE.c.status == "accepted") & TABLE.c.reason.is_(None)
         is_weaker = (TABLE.c.status == "quarantined") & TABLE.c.reason.in_(weaker)
         held = {"status": "quarantined", "reason": reason, "questioned": sorted(phrases)}
