@@ -123,6 +123,7 @@ def test_no_improvement_is_refused() -> None:
 def test_a_worse_adapter_is_called_worse() -> None:
     verdict = judged(worse)
     assert verdict.decision == "refused"
+    assert len(verdict.reasons) == 1
     assert verdict.reasons[0].startswith(
         "refused: it is worse: held-out corrections are preferred less than before"
     )

@@ -21,8 +21,9 @@ from align.conversation import Conversation, Image, Message, Text
 from align.errors import EvaluationFailed, InvalidAdapter
 from align.examples import Example
 from align.gate import Measurements, decide
+from align.gate.decoding import greedy_answers
 from align.gate.items import prepare_items
-from align.gate.measurement import divergence, greedy_answers, measure
+from align.gate.measurement import divergence, measure
 from align.gate.truth import scene_described, truth_of
 from align.rendering import Renderer
 from align.scenes.captions import CAPTION_PROMPTS

@@ -18,10 +18,11 @@ from transformers import AutoModelForImageTextToText
 from ..adapter import load_adapter
 from ..config import AlignmentConfig
 from ..examples import Example
-from ..logprobs import answer_logps, collate, join_tensors
+from ..logprobs import answer_logps, collate
 from ..objective import anchor_loss, answer_score
-from ..rendering import Rendered, Renderer
+from ..rendering import Renderer
 from .deadline import Deadline
+from .decoding import greedy_answers
 from .items import Item, by_length, prepare_items
 from .measured import ItemMeasurement, Measured, Measurements
 from .truth import truth_of
@@ -72,9 +73,8 @@ class Evaluator:
     def __init__(self, model: Any, renderer: Renderer, config: AlignmentConfig, deadline: Deadline) -> None:
         self._model, self._renderer, self._deadline = model, renderer, deadline
         self._config, self._gamma = config.gate, config.training.objective.gamma
-        self._num_read = (
-            config.training.micro_batch_size
-        )  # logits of given answers need a training step's memory
+        # reading given answers takes the logits, and so the memory, of a training step
+        self._num_read = config.training.micro_batch_size
 
     @torch.inference_mode()
     def measure(self, adapter: str | None, items: Sequence[Item]) -> list[Measured]:
@@ -155,37 +155,6 @@ def divergence(of_base: Tensor, of_adapter: Tensor) -> float:
     """Mean over tokens of sum_v p(v) (log p(v) - log q(v)), in nats; p is the base's. Both are logits (T, V)."""
     base, other = of_base.float().log_softmax(-1), of_adapter.float().log_softmax(-1)
     return float((base.exp() * (base - other)).sum(-1).mean())
-
-
-def greedy_answers(
-    model: Any,
-    prompts: Sequence[Rendered],
-    renderer: Renderer,
-    max_new_tokens: int,
-    max_seconds: float | None = None,
-) -> list[str]:
-    """What the model says to each prompt, at most `max_new_tokens` long; one batch, cut off after `max_seconds`."""
-    length = max(prompt.num_tokens for prompt in prompts)
-    input_ids = torch.zeros(len(prompts), length, dtype=torch.long)
-    attention = torch.zeros_like(input_ids)
-    for row, prompt in enumerate(prompts):
-        input_ids[row, length - prompt.num_tokens :] = torch.tensor(prompt.input_ids)
-        attention[row, length - prompt.num_tokens :] = 1
-    inputs = {
-        **join_tensors(prompts, length, pad_left=True),
-        "input_ids": input_ids,
-        "attention_mask": attention,
-    }
-    generated = model.generate(
-        **{name: tensor.to(model.device) for name, tensor in inputs.items()},
-        do_sample=False,
-        max_new_tokens=max_new_tokens,
-        max_time=max_seconds,
-        eos_token_id=list(renderer.eos_token_ids),
-        pad_token_id=renderer.eos_token_ids[0],
-    )
-    texts: list[str] = renderer.tokenizer.batch_decode(generated[:, length:], skip_special_tokens=True)
-    return texts
 
 
 def _of_answer(item: Item, answer: str) -> Measured:

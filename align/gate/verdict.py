@@ -93,9 +93,13 @@ def standing(criterion: Criterion, change: Interval) -> Standing:
 
 
 def _conclusion(findings: Sequence[Finding]) -> tuple[Decision, tuple[str, ...]]:
-    """A failed criterion refuses, an open one holds."""
-    if failed := [finding for finding in findings if finding.standing == "failed"]:
-        return "refused", tuple(f"refused: {finding.words}" for finding in failed)
+    """A failed criterion refuses, an open one holds. Of several about a figure the first says what is wrong with it."""
+    failed: dict[str, str] = {}
+    for finding in findings:
+        if finding.standing == "failed":
+            failed.setdefault(finding.criterion.figure, finding.words)
+    if failed:
+        return "refused", tuple(f"refused: {words}" for words in failed.values())
     if unsure := [finding for finding in findings if finding.standing == "open"]:
         return "held", tuple(
             f"held for review, as too little was measured to rule out that {finding.words}"

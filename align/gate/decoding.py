@@ -1,0 +1,42 @@
+"""What a model says to prompts, greedily, so that it says the same again. Knows nothing of adapters or items."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from ..logprobs import join_tensors
+from ..rendering import Rendered, Renderer
+
+
+def greedy_answers(
+    model: Any,
+    prompts: Sequence[Rendered],
+    renderer: Renderer,
+    max_new_tokens: int,
+    max_seconds: float | None = None,
+) -> list[str]:
+    """What the model says to each prompt, at most `max_new_tokens` long; one batch, cut off after `max_seconds`."""
+    length = max(prompt.num_tokens for prompt in prompts)
+    input_ids = torch.zeros(len(prompts), length, dtype=torch.long)
+    attention = torch.zeros_like(input_ids)
+    for row, prompt in enumerate(prompts):
+        input_ids[row, length - prompt.num_tokens :] = torch.tensor(prompt.input_ids)
+        attention[row, length - prompt.num_tokens :] = 1
+    inputs = {
+        **join_tensors(prompts, length, pad_left=True),
+        "input_ids": input_ids,
+        "attention_mask": attention,
+    }
+    generated = model.generate(
+        **{name: tensor.to(model.device) for name, tensor in inputs.items()},
+        do_sample=False,
+        max_new_tokens=max_new_tokens,
+        max_time=max_seconds,
+        eos_token_id=list(renderer.eos_token_ids),
+        pad_token_id=renderer.eos_token_ids[0],
+    )
+    texts: list[str] = renderer.tokenizer.batch_decode(generated[:, length:], skip_special_tokens=True)
+    return texts
