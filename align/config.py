@@ -105,6 +105,9 @@ class ForwardConfig(_Config):
     image_cache_bytes: int = Field(
         2 * 1024**3, ge=0, description="Memory for features of images seen before; 0 encodes them every time."
     )
+    image_disk_bytes: int = Field(
+        0, ge=0, description="Space in the run's folder for those that memory does not hold, while it trains."
+    )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="Of the forward and backward pass. The adapter's weights stay in float32."
     )

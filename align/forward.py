@@ -19,6 +19,7 @@ from .attention import Attention
 from .branches import Branches, branched_rows
 from .config import ForwardConfig
 from .dataset import PreparedPair
+from .feature_files import FeatureFiles
 from .head import Head
 from .image_features import ImageFeatures
 from .logprobs import AnswerBatch, answer_logps, collate, collate_targets, join_tensors
@@ -39,11 +40,17 @@ class PairForward:
     evaluation mode while both ways are compared, and afterwards in the mode that it came in.
     """
 
-    def __init__(self, model: Any, pairs: Sequence[PreparedPair], config: ForwardConfig) -> None:
+    def __init__(
+        self,
+        model: Any,
+        pairs: Sequence[PreparedPair],
+        config: ForwardConfig,
+        feature_files: FeatureFiles | None = None,
+    ) -> None:
         """`pairs` are those to come: some are used to see whether sharing is exact for this model."""
         self._model, self._config = model, config
         self._base = getattr(model, "get_base_model", lambda: model)()
-        self._images = ImageFeatures(self._base, config.image_cache_bytes)
+        self._images = ImageFeatures(self._base, config.image_cache_bytes, feature_files)
         self._attention = Attention(self._base)
         with _evaluating(model):
             self._head = self._plain_head(pairs[0])

@@ -14,10 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .feature_files import FeatureFiles, Features, num_feature_bytes
 from .rendering import Rendered
-
-Features = list[Tensor] | Tensor
-"""As the model's encoder gives them: one tensor for each image, or one for all of equal size."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +26,13 @@ class EncoderOutput:
 
 
 class ImageFeatures:
-    """Least recently used first out, beyond `max_bytes`.
+    """Least recently used first out, beyond `max_bytes`: into `files`, where there are some.
 
     Models whose forward takes `mm_encoder_outputs` are served, which are transformers' own; others see their pixels.
     """
 
-    def __init__(self, model: Any, max_bytes: int) -> None:
-        self._model = model
+    def __init__(self, model: Any, max_bytes: int, files: FeatureFiles | None = None) -> None:
+        self._model, self._files = model, files
         self._max_bytes = max_bytes
         self._kept: OrderedDict[tuple[str, ...], Features] = OrderedDict()
         self._num_bytes = 0
@@ -69,7 +67,8 @@ class ImageFeatures:
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]
-        features = self._encode(tensors)
+        kept = self._files.read(key, self._model.device) if key and self._files else None
+        features = self._encode(tensors) if kept is None else kept
         if key and all(torch.isfinite(feature).all() for feature in features):
             self._keep(key, features)
         return features
@@ -87,10 +86,12 @@ class ImageFeatures:
 
     def _keep(self, key: tuple[str, ...], features: Features) -> None:
         self._kept[key] = features
-        self._num_bytes += _num_bytes(features)
+        self._num_bytes += num_feature_bytes(features)
         while self._num_bytes > self._max_bytes:
-            _, oldest = self._kept.popitem(last=False)
-            self._num_bytes -= _num_bytes(oldest)
+            of, oldest = self._kept.popitem(last=False)
+            self._num_bytes -= num_feature_bytes(oldest)
+            if self._files is not None:
+                self._files.write(of, oldest)
 
 
 def _without_pixels(prompt: Rendered) -> Rendered:
@@ -102,7 +103,3 @@ def _joined(features: Sequence[Features]) -> Features:
     if isinstance(features[0], Tensor):
         return torch.cat([part for part in features if isinstance(part, Tensor)])
     return [tensor for part in features for tensor in part]
-
-
-def _num_bytes(features: Features) -> int:
-    return sum(feature.nbytes for feature in features)

@@ -42,7 +42,16 @@ def run_job(
     folder.prepare()
     with _or_sigterm(should_stop) as is_to_stop:
         if config.num_workers == 0:
-            return train(base, examples, config, folder.adapter, on_step, folder.checkpoints, is_to_stop)
+            return train(
+                base,
+                examples,
+                config,
+                folder.adapter,
+                on_step,
+                checkpoints=folder.checkpoints,
+                features=folder.features,
+                should_stop=is_to_stop,
+            )
         folder.write_examples(examples)
         fit = _Fit(base, config, folder)
         _follow(fit, folder, on_step, is_to_stop)

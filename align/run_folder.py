@@ -23,6 +23,7 @@ class RunFolder:
         self.path = path
         self.adapter = path / "adapter"
         self.checkpoints = path / "checkpoints"
+        self.features = path / "features"
         self.result = path / "result.json"
         self._progress, self._failure, self._stop = (
             path / "progress.jsonl",

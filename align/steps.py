@@ -17,6 +17,7 @@ from .checkpoints import Checkpoint, restore_training, training_tensors
 from .config import ObjectiveConfig, TrainingConfig
 from .dataset import PreparedPair
 from .errors import TrainingFailed
+from .feature_files import FeatureFiles
 from .forward import PairForward
 from .objective import METRIC_NAMES, Losses, PairLogps, Reference, pair_losses, reference_table
 from .schedule import Stage, learning_rate, stage_at, stages
@@ -34,10 +35,11 @@ class TrainingRun:
         pairs: Sequence[PreparedPair],
         config: TrainingConfig,
         checkpoint: Checkpoint | None = None,
+        feature_files: FeatureFiles | None = None,
     ) -> None:
         self.model, self.pairs, self.config = model, pairs, config
         self.workers = Workers.current(config.device)
-        self.forward = PairForward(model, pairs, config.forward)
+        self.forward = PairForward(model, pairs, config.forward, feature_files)
         self.named_parameters = [named for named in model.named_parameters() if named[1].requires_grad]
         self.parameters = [parameter for _, parameter in self.named_parameters]
         for parameter in self.parameters:

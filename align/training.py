@@ -24,6 +24,7 @@ from .dataset import Skipped, prepare_pairs
 from .diagnosis import chosen_fall, margin_quartiles, mean_of_epoch
 from .errors import TrainingStopped
 from .examples import Example
+from .feature_files import FeatureFiles
 from .objective import METRIC_NAMES
 from .rendering import Renderer
 from .steps import Metrics, TrainingRun
@@ -55,12 +56,14 @@ def train(
     output: Path,
     on_step: OnStep | None = None,
     checkpoints: Path | None = None,
+    features: Path | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TrainingResult:
     """Train a fresh adapter of `base` on the corrected examples and save it to the folder `output`.
 
     With a folder of `checkpoints` it goes on from the newest one of the same run; `should_stop` is asked after every
-    step, and ends the run with `TrainingStopped` once its state is saved there.
+    step, and ends the run with `TrainingStopped` once its state is saved there. The folder `features` is for image
+    features that memory does not hold; without it they are computed again.
 
     Inside a torch process group every worker calls this with the same arguments: each takes its share of every
     batch, and rank 0 writes. Raises `NothingToLearn` if no example makes a pair, `TrainingFailed` if the loss stops
@@ -77,7 +80,10 @@ def train(
         kept = None
         if checkpoints is not None:
             kept = Checkpoints(checkpoints, run_digest(base, examples, config), workers)
-        run = TrainingRun(model, pairs, config, kept.newest() if kept is not None else None)
+        files = None
+        if features is not None and config.forward.image_disk_bytes:
+            files = FeatureFiles(features, config.forward.image_disk_bytes, base, dtype)
+        run = TrainingRun(model, pairs, config, kept.newest() if kept is not None else None, files)
         for metrics in run.steps():
             if on_step is not None and workers.rank == 0:
                 on_step(metrics)

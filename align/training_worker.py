@@ -45,8 +45,9 @@ def work(settings: dict[str, Any]) -> None:
                 config,
                 folder.adapter,
                 folder.write_progress,
-                folder.checkpoints,
-                lambda: folder.is_asked_to_stop or is_leaving.is_set(),
+                checkpoints=folder.checkpoints,
+                features=folder.features,
+                should_stop=lambda: folder.is_asked_to_stop or is_leaving.is_set(),
             )
         except TrainingStopped as stopped:
             if not folder.is_asked_to_stop:  # one worker has to leave; the run itself is to go on

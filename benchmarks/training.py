@@ -32,7 +32,7 @@ from rich.console import Console
 from rich.table import Table
 from transformers.utils import logging
 
-from align.job import read_examples, write_examples
+from align.run_folder import RunFolder
 
 from .shapes import SHAPES, prepare
 from .trainers import TRL, TRL_COMPACT, VARIANTS, prepared
@@ -81,7 +81,7 @@ def rounds(shape: str, num_rounds: int, is_quick: bool, num_threads: int) -> Ite
     with tempfile.TemporaryDirectory() as folder:
         num_pairs = SIZES[shape] // 4 if is_quick else SIZES[shape]
         model, examples = prepare(shape, num_pairs, Path(folder) / "model")
-        write_examples(Path(folder), examples)
+        RunFolder(Path(folder)).write_examples(examples)
         (Path(folder) / "model.txt").write_text(model)
         turns = [(0, name) for name in NAMES] + list(product(range(1, num_rounds), COMPARED))
         for number, name in turns:
@@ -97,7 +97,7 @@ def measured(folder: Path, shape: str, name: str, number: str, num_threads: int)
     """In this process, which must be fresh: the peak is that of its whole life."""
     torch.set_num_threads(num_threads)
     logging.disable_progress_bar()
-    examples = read_examples(folder)
+    examples = RunFolder(folder).read_examples()
     if name in (TRL, TRL_COMPACT):
         import_module("trl.trainer.dpo_trainer")  # what its code takes is not counted, as ours is not
     before = psutil.Process().memory_info().rss
