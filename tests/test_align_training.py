@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 import torch
 from corrections import accepted_answers, corrections
+from peft import PeftModel
 from structlog.testing import capture_logs
 from tiny_models import tiny_llava
 from torch.nn import functional as F
 from transformers import AutoModelForImageTextToText
 
-from align.adapter import attach_adapter, load_adapter
+from align.adapter import attach_adapter, load_adapter, save_adapter
 from align.checkpoints import Checkpoint
 from align.config import LoraSettings, ObjectiveConfig, SftFirst, TrainingConfig
 from align.conversation import Conversation, Image, Message, Text
@@ -214,6 +215,24 @@ def test_a_run_of_two_stages_goes_on_where_it_was(base: Path, num_steps: int) ->
     assert resumed.history == whole.history
     assert torch.equal(resumed.reference, whole.reference)
     assert torch.equal(resumed.margins, whole.margins)
+
+
+def test_a_trained_adapter_gives_the_same_logits_in_plain_peft(base: Path, tmp_path: Path) -> None:
+    pairs = prepared(base, 6)
+    run = TrainingRun(attach_adapter(load(base), QUICK.lora), pairs, QUICK)
+    list(run.steps())
+    save_adapter(run.model, tmp_path / "v1", str(base))
+    trained = run.model.eval()
+    plain = PeftModel.from_pretrained(load(base), str(tmp_path / "v1")).eval()
+    untrained = load(base)
+    for pair in pairs:
+        inputs = {"input_ids": torch.tensor([[*pair.prompt.input_ids, *pair.pair.chosen.token_ids]])}
+        with torch.no_grad():
+            mine, theirs, before = (
+                model(**inputs, **pair.prompt.tensors).logits for model in (trained, plain, untrained)
+            )
+        torch.testing.assert_close(theirs, mine, rtol=0, atol=0)
+        assert not torch.allclose(theirs, before, atol=1e-2)
 
 
 def test_the_adapter_holds_what_was_trained(base: Path, trained: TrainingResult) -> None:

@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 from command_line import Errata, command_line, complaint
 from datasets_on_disk import json_lines, rlhf_v, rlhf_v_row
+from records import correction, response
 from tiny_models import png
 
+from align.formats.exporting import FORMATS
 from align.state import Store
+from serve.cli.datasets import ExportFormat
 from serve.settings import Settings
 
 
@@ -93,3 +96,42 @@ def test_what_cannot_be_imported_at_all_is_one_line(
     file = json_lines(tmp_path / "d.jsonl", ["{}"])
     answer = errata("import", file, *words, "--state", tmp_path / "state")
     assert message in complaint(answer)
+
+
+def test_the_command_offers_every_format_that_there_is() -> None:
+    assert {str(format) for format in ExportFormat} == set(FORMATS)
+
+
+def test_corrections_are_exported_for_another_trainer(
+    errata: Errata, settings: Settings, store: Store, tmp_path: Path
+) -> None:
+    line = {"prompt": "What?", "chosen": "A cup.", "rejected": "A fork."}
+    file = json_lines(tmp_path / "d.jsonl", [line])
+    state = ("--state", settings.state)
+    errata("import", file, "--format", "llava", *state)
+    status, out, err = errata("export", tmp_path / "swift", "--format", "ms-swift", *state)
+    assert (status, err) == (0, "")
+    assert "1 corrections written to" in out
+    (row,) = map(json.loads, (tmp_path / "swift" / "errata.jsonl").read_text().splitlines())
+    assert row["messages"][-1] == {"role": "assistant", "content": "A cup."}
+    again = errata("export", tmp_path / "swift", "--format", "trl", *state)
+    assert "exists, and an export takes the place of nothing" in complaint(again)
+
+
+def test_a_correction_that_cannot_be_exported_is_named(
+    errata: Errata, settings: Settings, store: Store, tmp_path: Path
+) -> None:
+    store.responses.add(response("r1"))
+    store.responses.add(response("r2"))
+    store.corrections.add(correction("c1"))
+    store.corrections.add(correction("c2", response_id="r2", corrected_text="A <image>."))
+    out = tmp_path / "out"
+    status, _, err = errata("export", out, "--format", "llama-factory", "--state", settings.state)
+    assert status == 1
+    assert err == "correction c2: a text holds the word <image>, which this format's readers replace\n"
+
+
+def test_an_export_needs_a_state_that_is_there(errata: Errata, tmp_path: Path) -> None:
+    answer = errata("export", tmp_path / "out", "--format", "trl", "--state", tmp_path / "typo")
+    assert "there is no server's state in" in complaint(answer)
+    assert not (tmp_path / "typo").exists()

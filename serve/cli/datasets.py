@@ -1,4 +1,4 @@
-"""`errata import`: corrections from other people's files. It works on the state itself, beside a server or without."""
+"""`errata import` and `errata export`: other trainers' files. Both work on the state itself, beside a server or not."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ..errors import SettingsError
 from ..settings import Settings
 from .options import console
 from .server import named_after, read_settings
+from .state import existing_store
 
 if TYPE_CHECKING:
     from align.formats.preference import Failure, PreferenceFile
@@ -28,6 +29,15 @@ State = Annotated[Path | None, typer.Option(help="Folder of the database and the
 class ImportFormat(StrEnum):
     RLHF_V = "rlhf-v"
     LLAVA = "llava"
+
+
+class ExportFormat(StrEnum):
+    """As `align.formats.exporting` names them; not taken from there, so that `--help` loads no pyarrow."""
+
+    TRL = "trl"
+    OPENAI = "openai"
+    MS_SWIFT = "ms-swift"
+    LLAMA_FACTORY = "llama-factory"
 
 
 def import_file(
@@ -72,6 +82,40 @@ def import_file(
         f"{done.num_added:,} corrections added to {settings.state}, {done.num_known:,} were there already, "
         f"{done.num_failed:,} rows failed"
     )
+    if done.num_failed:
+        raise typer.Exit(1)
+
+
+def export_folder(
+    folder: Annotated[Path, typer.Argument(help="A new folder for the dataset.")],
+    format: Annotated[ExportFormat, typer.Option(help="The trainer that is to read it.")],
+    state: State = None,
+    config: Config = None,
+) -> None:
+    """Write the corrections that are learned from as a dataset for another trainer, with their images.
+
+    The wrong words are beside each pair, in the column `spans`. A correction that the format cannot say is named,
+    and the others go on; the exit status is 1 then.
+    """
+    from align.formats.exporting import FORMATS, export_corrections
+    from align.state import Blobs
+
+    settings = read_settings(config, {"state": state}, None)
+    store = existing_store(settings)
+    try:
+        blobs = Blobs(settings.blobs_url, cache=settings.state / "cache")
+        with console.status("reading") as status:
+            done = export_corrections(
+                store,
+                blobs,
+                FORMATS[format],
+                folder,
+                _name_failure,
+                lambda number: status.update(f"{number:,} corrections read"),
+            )
+    finally:
+        store.close()
+    console.print(f"{done.num_written:,} corrections written to {folder}, {done.num_failed:,} failed")
     if done.num_failed:
         raise typer.Exit(1)
 
