@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from .config import AlignmentConfig
-from .errors import AlignError, Conflict
+from .errors import AlignError, Conflict, TrainingStopped
 from .gate import Measurements, Verdict, decide
 from .gate.measurement import measure
 from .gate.report import Report, report_folder, without_nan
 from .job import run_job
-from .manifest import Frozen, freeze
+from .manifest import Frozen, freeze, thaw
 from .provenance import provenance_of
 from .state import Adapter, Blobs, Run, Store
 from .state.rollouts import BASE
-from .training import TrainingResult
+from .steps import Metrics
+from .training import OnStep, TrainingResult
 
-Metrics = dict[str, float]
+log = structlog.get_logger()
 
 
 def align(
@@ -30,25 +34,26 @@ def align(
     base: str,
     config: AlignmentConfig,
     workspace: Path,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Adapter:
     """Do a claimed run to its end; returns the adapter it made, admitted, refused or held for review.
 
-    `workspace` is a folder for files on the way; it is removed at the end. Raises `NothingToLearn`,
-    `TrainingFailed`, `Conflict` where the run was given up or what it learns from erased; the caller records them.
+    A run that has a manifest was begun before: it goes on as that says, from the checkpoint in `workspace`, a folder
+    for files on the way that is removed at the end. Raises `TrainingStopped` where `should_stop` asked for that; and,
+    for the caller to record, `NothingToLearn`, `TrainingFailed`, `Conflict` where the run was given up or what it
+    learns from erased.
     """
-    try:
-        frozen = freeze(store, blobs, config)
-        manifest = frozen.manifest(base, provenance_of(base), config)
-        store.runs.update(run.id, manifest=manifest)
-        result = _train(store, run, base, frozen, config, workspace)
+    with _folder(workspace):
+        manifest, frozen = _begin(store, blobs, run, base, config)
+        config = AlignmentConfig.model_validate(manifest["config"])
+        result = _train(store, run, base, frozen, config, workspace, should_stop)
         store.runs.update(run.id, status="gating", progress=_training_report(result))
         verdict, measurements = judge(store, blobs, frozen, base, Path(result.adapter), config)
+        shutil.rmtree(workspace / "report", ignore_errors=True)  # of an attempt that died just here
         Report(run.id, manifest, verdict, measurements).write(workspace / "report")
         blobs.put_folder(workspace / "report", report_folder(run.id))
         report = {"training": _training_report(result), "gate": without_nan(verdict.to_json())}
         return publish(store, blobs, run, result, verdict, report)
-    finally:
-        shutil.rmtree(workspace, ignore_errors=True)
 
 
 def judge(
@@ -87,13 +92,56 @@ def publish(
         raise
 
 
+@contextmanager
+def _folder(workspace: Path) -> Iterator[None]:
+    """Removed at the end, unless the run goes on there another time."""
+    is_over = True
+    try:
+        yield
+    except TrainingStopped:
+        is_over = False
+        raise
+    finally:
+        if is_over:
+            shutil.rmtree(workspace, ignore_errors=True)
+
+
+def _begin(
+    store: Store, blobs: Blobs, run: Run, base: str, config: AlignmentConfig
+) -> tuple[dict[str, Any], Frozen]:
+    """Freeze what the run learns from, or read what it froze before it broke off."""
+    made_with = provenance_of(base)
+    if run.manifest is None:
+        frozen = freeze(store, blobs, config)
+        manifest = frozen.manifest(base, made_with, config)
+        store.runs.update(run.id, manifest=manifest)
+        return manifest, frozen
+    changed = [name for name, value in made_with.to_json().items() if run.manifest[name] != value]
+    if changed:
+        raise Conflict(f"{' and '.join(changed)} changed since the run began; ask for another run")
+    return run.manifest, thaw(store, blobs, run.manifest)
+
+
 def _train(
-    store: Store, run: Run, base: str, frozen: Frozen, config: AlignmentConfig, workspace: Path
+    store: Store,
+    run: Run,
+    base: str,
+    frozen: Frozen,
+    config: AlignmentConfig,
+    workspace: Path,
+    should_stop: Callable[[], bool],
 ) -> TrainingResult:
     """Stops, with `Conflict`, as soon as something that the run has seen is erased: its words lie in the workspace."""
+    has_lost = _watch(store, run)
     try:
-        watch = _watch(store, run)
-        return run_job(base, frozen.train, config.training, workspace, _reporter(store, run), watch)
+        return run_job(
+            base,
+            frozen.train,
+            config.training,
+            workspace,
+            _reporter(store, run),
+            lambda: should_stop() or has_lost(),
+        )
     finally:
         store.erasures.check(run.id)
 
@@ -116,17 +164,36 @@ def _watch(store: Store, run: Run, every_s: float = 2.0) -> Callable[[], bool]:
     return has_lost
 
 
-def _reporter(store: Store, run: Run, every_s: float = 1.0) -> Callable[[Metrics], None]:
-    """Writes a step's metrics to the run's row, at most once in a while."""
-    last = 0.0
+def _reporter(store: Store, run: Run) -> OnStep:
+    """A step's metrics in the run's row, and now and then in the log."""
+
+    def write(metrics: Metrics) -> None:
+        store.runs.update(run.id, progress=metrics)
+
+    def say(metrics: Metrics) -> None:
+        log.info("training", run=run.id, **metrics)
+
+    tell = at_most_every(1.0, write), at_most_every(10.0, say)
 
     def report(metrics: Metrics) -> None:
-        nonlocal last
-        if time.monotonic() - last >= every_s or metrics.get("step") == metrics.get("num_steps"):
-            last = time.monotonic()
-            store.runs.update(run.id, progress=metrics)
+        for one in tell:
+            one(metrics)
 
     return report
+
+
+def at_most_every(seconds: float, tell: OnStep) -> OnStep:
+    """`tell`, for the first step, the last one, and not more often than that in between."""
+    last: float | None = None
+
+    def tell_now_and_then(metrics: Metrics) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if last is None or now - last >= seconds or metrics["step"] == metrics["num_steps"]:
+            last = now
+            tell(metrics)
+
+    return tell_now_and_then
 
 
 def _training_report(result: TrainingResult) -> dict[str, Any]:

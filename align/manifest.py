@@ -14,7 +14,7 @@ from typing import Any
 from .abuse.config import SourceShares
 from .abuse.shares import over_share
 from .config import AlignmentConfig
-from .errors import NothingToLearn
+from .errors import Conflict, NothingToLearn
 from .examples import Example
 from .gate import criteria
 from .provenance import Provenance
@@ -22,6 +22,7 @@ from .split import drawn_by_lot, judged_by_reviewed, split_examples
 from .state import Blobs, Store
 from .state.corrections import Origin
 from .state.examples import corrected_example, uncorrected_example
+from .state.manifests import items_of
 from .state.rollouts import BASE
 
 
@@ -31,7 +32,7 @@ class Frozen:
 
     train: Sequence[Example]
     held_out: Sequence[Example]
-    left_out: Sequence[Example]
+    left_out: Sequence[str]  # ids of corrections that would be on both sides
     over_share: Sequence[str]  # ids of corrections without which no source has too large a share
     general: Sequence[Example]
     last_sequence: int
@@ -45,7 +46,7 @@ class Frozen:
             "live": self.live,
             "train": [example.id for example in self.train],
             "held_out": [example.id for example in self.held_out],
-            "left_out": [example.id for example in self.left_out],
+            "left_out": list(self.left_out),
             "over_share": list(self.over_share),
             "general": [example.id for example in self.general],
             "criteria": [asdict(criterion) for criterion in criteria(config.gate)],
@@ -71,7 +72,38 @@ def freeze(store: Store, blobs: Blobs, config: AlignmentConfig) -> Frozen:
     split = judged_by_reviewed(split, reviewed, config.gate.min_items)
     general = list(islice(_general(store, blobs, split.train, config.training.seed), config.max_general))
     live = store.rollouts.desired().live(time.time())
-    return Frozen(split.train, split.held_out, split.left_out, sorted(too_many), general, last_sequence, live)
+    left_out = [example.id for example in split.left_out]
+    return Frozen(split.train, split.held_out, left_out, sorted(too_many), general, last_sequence, live)
+
+
+def thaw(store: Store, blobs: Blobs, manifest: dict[str, Any]) -> Frozen:
+    """What a manifest names, as it was frozen: for a run that goes on, or one that is to be repeated.
+
+    Raises `Conflict` where some of it may not be used any more.
+    """
+    if erased := store.erasures.among(items_of(manifest)):
+        raise Conflict(
+            f"{', '.join(erased[:3])} of this run's manifest was erased since; ask for another run"
+        )
+
+    def corrected(correction_id: str) -> Example:
+        correction = store.corrections.get(correction_id)
+        if correction.status != "accepted":
+            raise Conflict(f"correction {correction_id} is {correction.status} by now; ask for another run")
+        return corrected_example(correction, store.responses.get(correction.response_id), blobs)
+
+    return Frozen(
+        train=[corrected(correction_id) for correction_id in manifest["train"]],
+        held_out=[corrected(correction_id) for correction_id in manifest["held_out"]],
+        left_out=manifest["left_out"],
+        over_share=manifest["over_share"],
+        general=[
+            uncorrected_example(store.responses.get(response_id), blobs)
+            for response_id in manifest["general"]
+        ],
+        last_sequence=manifest["last_sequence"],
+        live=manifest["live"],
+    )
 
 
 def _over_share(origins: Sequence[Origin], shares: SourceShares) -> frozenset[str]:

@@ -75,11 +75,11 @@ def train(
         dtype = getattr(torch, config.forward.precision)
         model = AutoModelForImageTextToText.from_pretrained(base, dtype=dtype).to(config.device)
         pairs, skipped = prepare_pairs(examples, renderer, _max_length(model, config), config.objective)
-        model = attach_adapter(model, config.lora)
         workers = Workers.current(config.device)
         kept = None
         if checkpoints is not None:
-            kept = Checkpoints(checkpoints, run_digest(base, examples, config), workers)
+            kept = Checkpoints(checkpoints, run_digest(model, examples, config), workers)
+        model = attach_adapter(model, config.lora)
         files = None
         if features is not None and config.forward.image_disk_bytes:
             files = FeatureFiles(features, config.forward.image_disk_bytes, base, dtype)
@@ -105,14 +105,22 @@ def train(
     )
 
 
-def run_digest(base: str | Path, examples: Sequence[Example], config: TrainingConfig) -> str:
-    """SHA-256 of all that a run's outcome depends on: a checkpoint with another one is another run's."""
+def run_digest(base: torch.nn.Module, examples: Sequence[Example], config: TrainingConfig) -> str:
+    """SHA-256 of all that a run's outcome depends on: a checkpoint with another one is another run's.
+
+    Of the base's weights it takes integer sums of their bits: quick, and unlike sums of floats the same everywhere.
+    """
     learned = {
-        "base": str(base),
+        "base": [int(_bits(weights).sum(dtype=torch.int64)) for weights in base.state_dict().values()],
         "examples": [example.to_json() for example in examples],
         "config": config.model_dump(mode="json", exclude=set(TrainingConfig.PLACEMENT)),
     }
     return hashlib.sha256(json.dumps(learned, sort_keys=True).encode()).hexdigest()
+
+
+def _bits(weights: torch.Tensor) -> torch.Tensor:
+    integer = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[weights.element_size()]
+    return weights.contiguous().view(integer)
 
 
 def _keep(run: TrainingRun, checkpoints: Checkpoints | None, is_stopping: bool) -> None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import structlog
 
 from align.alignment import align
-from align.errors import AlignError, Conflict
+from align.errors import AlignError, Conflict, TrainingStopped
 from align.state import Blobs, Run, Store
 
 from .logs import configure_logs
@@ -20,6 +21,9 @@ from .retirement import Retirement
 from .settings import Settings
 
 log = structlog.get_logger()
+
+STOP_S = 10.0
+"""How long a stop waits for a run under way to end its step and to save its state."""
 
 
 class Aligner:
@@ -30,15 +34,12 @@ class Aligner:
         self._blobs = Blobs(settings.blobs_url, cache=settings.state / "cache")
         self._stop = threading.Event()
         self._retirement = Retirement(self._store, self._blobs, prepare_s=settings.rollout.prepare_s)
+        self._left: list[Run] = []
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
-        orphans = self._store.runs.fail_orphans(
-            "the aligner was restarted during the run; ask for another one"
-        )
-        if orphans:
-            log.warning("runs were cut off by a restart", number=orphans)
-        self._remove_left_workspaces()
+        self._left = self._store.runs.under_way()
+        self._remove_left_workspaces({run.id for run in self._left})
         self._begin("aligner", self.step)
         if self._settings.alignment.retire_tainted:
             self._retirement.remove_left_files()
@@ -49,22 +50,19 @@ class Aligner:
         return bool(self._threads) and all(thread.is_alive() for thread in self._threads)
 
     def stop(self) -> None:
-        """Take no new run; one that is under way dies with the process and is marked at the next start."""
+        """Take no new run; one that is under way saves its state, and the next aligner takes it up."""
         self._stop.set()
         for thread in self._threads:
-            if thread.is_alive():
-                thread.join(2 * self._settings.alignment.poll_s)
+            thread.join(STOP_S)
         if not any(thread.is_alive() for thread in self._threads):
             self._store.close()
 
     def step(self) -> Run | None:
-        """Ask for a run if enough came, then do the oldest that is asked for. Returns it as it ended."""
-        if self._is_due():
-            self._store.runs.request("count")
-        run = self._store.runs.claim()
+        """Go on with a run that was left, or do the oldest that is asked for. Returns it as it stands afterwards."""
+        run = self._take_up() or self._claim()
         if run is None:
             return None
-        log.info("run started", run=run.id, trigger=run.trigger)
+        log.info("run started", run=run.id, trigger=run.trigger, attempt=run.attempts)
         self._align(run)
         ended = self._store.runs.get(run.id)
         log.info("run ended", run=run.id, status=ended.status, adapter=ended.adapter, reason=ended.reason)
@@ -72,6 +70,27 @@ class Aligner:
         if ended.status == "admitted" and ended.adapter and self._settings.alignment.auto_promote:
             self._promote(ended.adapter)
         return ended
+
+    def _take_up(self) -> Run | None:
+        """The next that a dead aligner left, unless it was begun too often: what killed that would kill this one."""
+        while self._left:
+            run = self._left.pop(0)
+            if run.attempts <= self._settings.alignment.training.max_restarts:
+                return self._store.runs.take_up(run.id)
+            reason = f"the aligner died {run.attempts} times during this run; its log says of what. Ask for another one"
+            self._store.runs.update(run.id, status="failed", reason=reason)
+            shutil.rmtree(self._workspace(run), ignore_errors=True)
+            log.warning("run given up", run=run.id, reason=reason)
+        return None
+
+    def _claim(self) -> Run | None:
+        """The oldest that is asked for; by their number, if enough corrections came."""
+        if self._is_due():
+            self._store.runs.request("count")
+        return self._store.runs.claim()
+
+    def _workspace(self, run: Run) -> Path:
+        return self._settings.state / "runs" / run.id
 
     def _is_due(self) -> bool:
         manifests = (run.manifest for run in self._store.runs.recent() if run.manifest is not None)
@@ -88,8 +107,13 @@ class Aligner:
                 run,
                 self._settings.model,
                 self._settings.alignment,
-                self._settings.state / "runs" / run.id,
+                self._workspace(run),
+                self._stop.is_set,
             )
+            return
+        except TrainingStopped as stopped:
+            log.info("run stopped", run=run.id, reason=str(stopped))
+            self._store.runs.update(run.id, attempts=0)  # to be told to stop is no failure
             return
         except AlignError as error:
             reason = str(error)
@@ -113,10 +137,11 @@ class Aligner:
                 if self._stop.wait(self._settings.alignment.poll_s):
                     return
 
-    def _remove_left_workspaces(self) -> None:
-        """A killed run's folder holds words and images that may be erased since."""
+    def _remove_left_workspaces(self, kept: set[str]) -> None:
+        """An ended run's folder holds words and images that may be erased since."""
         for folder in (self._settings.state / "runs").glob("*"):
-            shutil.rmtree(folder)
+            if folder.name not in kept:
+                shutil.rmtree(folder)
 
     def _begin(self, name: str, step: Callable[[], object]) -> None:
         thread = threading.Thread(target=self._repeat, args=(step,), name=name, daemon=True)

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from ray import serve as ray_serve
 from ray.serve.config import HTTPOptions
 
-from .aligner import Aligner
+from .aligner import STOP_S, Aligner
 from .api.app import build_app
 from .errors import SettingsError
 from .replica import Replica, transformers_engine
@@ -47,6 +47,9 @@ class AlignerServer:
         if not self._aligner.is_alive:
             raise RuntimeError("the aligner's thread has ended")
 
+    def __del__(self) -> None:
+        self._aligner.stop()
+
 
 def deploy(settings: Settings) -> None:
     """Start Serve and both deployments on the connected cluster; returns when they run."""
@@ -67,7 +70,7 @@ def deploy(settings: Settings) -> None:
         AlignerServer,
         name="Aligner",
         num_replicas=1,
-        graceful_shutdown_timeout_s=5.0,
+        graceful_shutdown_timeout_s=STOP_S + 5.0,
         ray_actor_options={"num_cpus": 0},
     )
     ray_serve.start(http_options=HTTPOptions(host=settings.host, port=settings.port))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import insert
 
-from align.state import Adapter, Correction, Response, Run, Store, schema
+from align.examples import Example
+from align.state import Adapter, Blobs, Correction, Response, Run, Store, schema
+from align.state.corrections import spans_to_json
 from align.state.rows import to_row
 
 SERVED = "A red cup and a fork."
@@ -46,6 +49,34 @@ def correction(correction_id: str = "c1", **changes: Any) -> Correction:
         **changes,
     }
     return Correction(**{"source": values["key_id"], **values})
+
+
+def served(store: Store, blobs: Blobs, example: Example) -> None:
+    """An example's answer, as a replica records it."""
+    for image in example.images.values():
+        blobs.put_image(image)
+    store.responses.add(
+        response(
+            f"r-{example.id}",
+            conversation=example.conversation.to_json(),
+            text=example.served_text,
+            token_ids=list(example.served_token_ids),
+        )
+    )
+
+
+def corrected(store: Store, blobs: Blobs, examples: Sequence[Example]) -> None:
+    """Examples as answers and their corrections."""
+    for example in examples:
+        served(store, blobs, example)
+        store.corrections.add(
+            correction(
+                example.id,
+                response_id=f"r-{example.id}",
+                corrected_text=example.corrected_text,
+                spans=spans_to_json(example.spans),
+            )
+        )
 
 
 def adapter_row(store: Store, status: str = "admitted", **changes: Any) -> Adapter:

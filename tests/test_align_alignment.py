@@ -274,7 +274,7 @@ def test_no_version_is_named_before_its_files_are_there(
 
 def test_a_run_that_was_given_up_publishes_no_version(store: Store, blobs: Blobs, tmp_path: Path) -> None:
     run = claimed(store)
-    store.runs.fail_orphans("the aligner was restarted")
+    store.runs.update(run.id, status="failed", reason="the aligner was restarted")
     with pytest.raises(Conflict, match="ended before its adapter was published"):
         publish(store, blobs, run, result(tmp_path / "w"), verdict("admitted"), {})
     assert store.adapters.all() == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ import pytest
 import torch
 from corrections import corrections
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from tiny_models import tiny_llava
 
 from align import checkpoints as module
@@ -191,6 +193,17 @@ def test_a_checkpoint_of_other_corrections_is_not_picked_up(base: Path, tmp_path
     others = corrections(base, NUM_EXAMPLES, start=1)
     train(base, others, CONFIG, tmp_path / "adapter", steps.append, tmp_path / "checkpoints")
     assert steps[0]["step"] == 1
+
+
+def test_a_checkpoint_of_another_base_is_not_picked_up(base: Path, tmp_path: Path) -> None:
+    """One that was put in the place of the first, in the same shapes."""
+    other = tmp_path / "base"
+    shutil.copytree(base, other)
+    break_off(other, tmp_path, 4)
+    weights = load_file(other / "model.safetensors")
+    weights[min(weights)] += 0.01
+    save_file(weights, other / "model.safetensors", metadata={"format": "pt"})
+    assert go_on(other, tmp_path)[1][0] == 1
 
 
 def saved(folder: Path, run: str = "run", step: int = 1) -> Checkpoints:

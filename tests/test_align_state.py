@@ -341,15 +341,19 @@ def test_an_ended_run_stays_as_it_ended(store: Store) -> None:
     assert ended.ended is not None
 
 
-def test_runs_of_a_dead_aligner_are_ended_and_waiting_ones_are_kept(store: Store) -> None:
+def test_runs_of_a_dead_aligner_are_found_oldest_first_and_taken_up_one_attempt_older(store: Store) -> None:
     cut_off = []
     for _ in range(2):
         cut_off.append(store.runs.request("request").id)
         store.runs.claim()
     store.runs.update(cut_off[1], status="gating")
     waiting = store.runs.request("request")
-    assert store.runs.fail_orphans("restarted") == 2
-    assert {store.runs.get(run_id).status for run_id in cut_off} == {"failed"}
+    assert [run.id for run in store.runs.under_way()] == cut_off
+    taken_up = store.runs.take_up(cut_off[1])
+    assert (taken_up.status, taken_up.attempts) == ("running", 2)
+    store.runs.update(cut_off[0], status="failed", reason="given up")
+    assert store.runs.take_up(cut_off[0]).status == "failed"
+    assert [run.id for run in store.runs.under_way()] == cut_off[1:]
     assert store.runs.get(waiting.id).status == "requested"
     assert [run.id for run in store.runs.recent()] == [waiting.id, *reversed(cut_off)]
     with pytest.raises(NotFound, match="no run 'run-9'"):

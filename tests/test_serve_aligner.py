@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from records import adapter_row, correction, response
+from corrections import corrections
+from records import adapter_row, corrected, correction, response
 from served import wait_until
+from tiny_models import tiny_llava
 
-from align.errors import NothingToLearn
+from align.config import GateConfig, LoraSettings, TrainingConfig
+from align.errors import NothingToLearn, TrainingStopped
+from align.job import run_job
+from align.manifest import freeze
 from align.state import Adapter, Blobs, Run, Store
 from serve import aligner as module
 from serve.aligner import Aligner
 from serve.settings import AlignmentSettings, Settings
 
-Align = Callable[[Store, Blobs, Run, str, Any, Path], Adapter]
+Align = Callable[..., Adapter]
 
 
 @pytest.fixture
@@ -49,7 +57,7 @@ def correct(store: Store, number: int, status: str = "accepted") -> None:
 def ending(status: str) -> Align:
     """An `align` that ends at once, with an adapter like the real one's."""
 
-    def align(store: Store, blobs: Blobs, run: Run, base: str, config: Any, workspace: Path) -> Adapter:
+    def align(store: Store, blobs: Blobs, run: Run, base: str, config: Any, *_: Any) -> Adapter:
         last = max((correction.sequence for correction, _ in store.corrections.trainable()), default=0)
         store.runs.update(run.id, manifest={"last_sequence": last})
         return adapter_row(store, status=status, run_id=run.id)
@@ -114,7 +122,8 @@ def test_align_is_given_the_servers_model_settings_and_a_folder_of_the_runs_own(
     aligner.step()
     assert given[2].id == run.id
     assert given[2].status == "running"
-    assert given[3:] == [settings.model, settings.alignment, settings.state / "runs" / run.id]
+    assert given[3:6] == [settings.model, settings.alignment, settings.state / "runs" / run.id]
+    assert given[6]() is False
 
 
 @pytest.mark.parametrize(
@@ -187,7 +196,9 @@ def test_a_run_that_was_given_up_proposes_nothing_when_it_ends_after_all(
     aligner: Aligner, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def align(*arguments: Any) -> Adapter:
-        store.runs.fail_orphans("the aligner was restarted")  # by a successor, while this one goes on
+        store.runs.update(
+            arguments[2].id, status="failed", reason="restarted"
+        )  # by a successor, while this one goes on
         return ending("admitted")(*arguments)
 
     monkeypatch.setattr(module, "align", align)
@@ -246,25 +257,79 @@ def test_what_is_tainted_before_it_is_proposed_is_not_proposed(
     assert store.rollouts.newest().generation == 0
 
 
-def test_a_new_aligner_ends_what_a_dead_one_left_and_goes_on(
+def left_by_a_dead_aligner(store: Store, attempts: int = 1) -> Run:
+    store.runs.request("request")
+    run = store.runs.claim()
+    assert run is not None
+    store.runs.update(run.id, attempts=attempts)
+    return run
+
+
+def test_a_new_aligner_goes_on_with_what_a_dead_one_left_before_it_begins_another(
     settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "align", ending("refused"))
-    store.runs.request("request")
-    left = store.runs.claim()
-    assert left is not None
+    given: list[Run] = []
+
+    def align(*arguments: Any) -> Adapter:
+        given.append(arguments[2])
+        return ending("refused")(*arguments)
+
+    monkeypatch.setattr(module, "align", align)
+    left = left_by_a_dead_aligner(store)
     waiting = store.runs.request("request")
     aligner = Aligner(settings)
     aligner.start()
     assert aligner.is_alive
     wait_until(lambda: store.runs.get(waiting.id).is_ended)
-    assert (store.runs.get(left.id).status, store.runs.get(waiting.id).status) == ("failed", "refused")
-    assert "the aligner was restarted" in str(store.runs.get(left.id).reason)
+    assert [run.id for run in given] == [left.id, waiting.id]
+    assert [run.attempts for run in given] == [2, 1]
+    assert store.runs.get(left.id).status == "refused"
     aligner.stop()
     assert not aligner.is_alive
 
 
-def test_words_that_a_killed_run_left_in_its_folder_are_removed_at_the_next_start(settings: Settings) -> None:
+def test_a_run_during_which_every_aligner_dies_is_given_up_with_its_words_removed(
+    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "align", failing(AssertionError("it was begun again")))
+    left = left_by_a_dead_aligner(store, attempts=1 + settings.alignment.training.max_restarts)
+    words = settings.state / "runs" / left.id / "examples.json"
+    words.parent.mkdir(parents=True)
+    words.write_text("the neighbour's licence plate")
+    aligner = Aligner(settings)
+    aligner.start()
+    wait_until(lambda: store.runs.get(left.id).is_ended)
+    aligner.stop()
+    ended = store.runs.get(left.id)
+    assert (ended.status, ended.reason) == (
+        "failed",
+        "the aligner died 4 times during this run; its log says of what. Ask for another one",
+    )
+    assert not words.parent.exists()
+
+
+def test_a_run_that_is_stopped_with_its_aligner_stays_under_way_and_counts_as_no_failure(
+    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = threading.Event()
+
+    def align(*arguments: Any) -> Adapter:
+        begun.set()
+        wait_until(arguments[6])
+        raise TrainingStopped("training was stopped after step 3 of 8")
+
+    monkeypatch.setattr(module, "align", align)
+    run = store.runs.request("request")
+    aligner = Aligner(settings)
+    aligner.start()
+    wait_until(begun.is_set)
+    aligner.stop()
+    assert not aligner.is_alive
+    assert store.runs.get(run.id).status == "running"
+    assert store.runs.take_up(run.id).attempts == 1
+
+
+def test_words_that_a_killed_run_left_in_its_folder_are_removed_when_it_has_ended(settings: Settings) -> None:
     left = settings.state / "runs" / "run-1" / "examples.json"
     left.parent.mkdir(parents=True)
     left.write_text("the neighbour's licence plate")
@@ -272,6 +337,60 @@ def test_words_that_a_killed_run_left_in_its_folder_are_removed_at_the_next_star
     aligner.start()
     aligner.stop()
     assert not left.parent.exists()
+
+
+KILLED = """
+import json, sys, time
+from align import alignment
+from serve.aligner import Aligner
+from serve.settings import Settings
+
+def slow_after_the_first_checkpoint(metrics):
+    time.sleep(60 * (metrics["step"] == 2))
+
+alignment._reporter = lambda store, run: slow_after_the_first_checkpoint
+Aligner(Settings.model_validate_json(sys.argv[1])).step()
+"""
+
+
+def test_an_aligner_killed_in_mid_training_has_a_successor_that_ends_the_run(
+    settings: Settings, store: Store, tmp_path: Path
+) -> None:
+    """Killed for real, on a tiny model; its run ends with the adapter that an undisturbed one makes."""
+    base = tiny_llava(tmp_path / "base")
+    training = TrainingConfig(
+        lora=LoraSettings(rank=4), num_epochs=2, batch_size=2, checkpoint_every=1, num_workers=0
+    )
+    gate = GateConfig(max_new_tokens=4, num_resamples=100)
+    alignment = AlignmentSettings(min_corrections=6, poll_s=0.01, training=training, gate=gate)
+    settings = settings.model_copy(update={"model": str(base), "alignment": alignment})
+    blobs = Blobs(settings.blobs_url, cache=tmp_path / "cache")
+    corrected(store, blobs, corrections(base, 6))
+    whole = run_job(base, freeze(store, blobs, alignment).train, training, tmp_path / "whole")
+
+    paths = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            f"import sys; sys.path[:0] = {paths}\n{KILLED}",
+            settings.model_dump_json(),
+        ],
+    )
+    wait_until(lambda: list(settings.state.glob("runs/*/checkpoints/00000001.safetensors")), 120)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    (left,) = store.runs.under_way()
+
+    aligner = Aligner(settings)
+    aligner.start()
+    wait_until(lambda: store.runs.get(left.id).is_ended, 120)
+    aligner.stop()
+    ended = store.runs.get(left.id)
+    assert (ended.status, ended.adapter, ended.attempts) == ("refused", "v0001", 2), ended.reason
+    assert ended.report is not None
+    assert store.adapters.get("v0001").digest == whole.digest
+    assert not (settings.state / "runs" / left.id).exists()
 
 
 def test_a_database_error_in_one_step_does_not_end_the_thread(

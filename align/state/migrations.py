@@ -105,10 +105,17 @@ CREATE INDEX insertions_by_images ON insertions (image_group);
 CREATE INDEX insertions_by_sequence ON insertions (sequence)
 """
 
+
+def run_attempts(connection: Connection) -> None:
+    """How often a run was begun, so that one whose every attempt dies is given up."""
+    connection.execute(text("ALTER TABLE runs ADD COLUMN attempts INTEGER NOT NULL DEFAULT 1"))
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     first_tables,
     lineage_and_erasure,
     screening_and_review,
+    run_attempts,
 )
 
 

@@ -33,6 +33,7 @@ class Run:
     report: dict[str, Any] | None = None
     reason: str | None = None
     adapter: str | None = None
+    attempts: int = 1  # how often an aligner began or took up this run
 
     @property
     def is_ended(self) -> bool:
@@ -63,20 +64,26 @@ class Runs:
         return self.get(row.id)
 
     def update(self, run_id: str, **values: Any) -> None:
-        """Write status, manifest, progress, report, reason or adapter; an ended run stays as it ended."""
+        """Write status, manifest, progress, report, reason, adapter or attempts; an ended run stays as it ended."""
         with self._database.write() as connection:
             update_run(connection, run_id, values)
 
-    def fail_orphans(self, reason: str) -> int:
-        """End the runs that a dead aligner left under way; there is one aligner, so its successor may."""
+    def under_way(self) -> list[Run]:
+        """Oldest first. There is one aligner, so at its start these are what a dead one has left."""
+        query = select(schema.runs).where(schema.runs.c.status.in_(UNDER_WAY)).order_by(schema.runs.c.created)
+        with self._database.read() as connection:
+            return [from_row(Run, row) for row in connection.execute(query)]
+
+    def take_up(self, run_id: str) -> Run:
+        """A run that broke off, running again and one attempt older."""
         table = schema.runs
         with self._database.write() as connection:
-            done = connection.execute(
+            connection.execute(
                 update(table)
-                .where(table.c.status.in_(UNDER_WAY))
-                .values(status="failed", reason=reason, ended=time.time())
+                .where(table.c.id == run_id, table.c.status.in_(UNDER_WAY))
+                .values(status="running", heartbeat=time.time(), attempts=table.c.attempts + 1)
             )
-        return done.rowcount
+        return self.get(run_id)
 
     def get(self, run_id: str) -> Run:
         """Raises `NotFound`."""

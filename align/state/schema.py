@@ -84,6 +84,7 @@ runs = Table(
     Column("report", JSON),
     Column("reason", String),
     Column("adapter", String),
+    Column("attempts", Integer, nullable=False),
 )
 
 adapters = Table(
