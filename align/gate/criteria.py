@@ -31,6 +31,13 @@ class Criterion:
     complaint: str
     min_images: int = 1  # that must say something about the figure; with fewer, it is not judged
 
+    @property
+    def comparative(self) -> str:
+        """How the bound reads in words."""
+        if self.demand != "shown":
+            return self.side
+        return "more than" if self.side == "at least" else "less than"
+
 
 def criteria(config: GateConfig) -> tuple[Criterion, ...]:
     """All of them, the most telling first."""

@@ -119,7 +119,7 @@ def _table_row(finding: Finding, verdict: Verdict) -> str:
 
 
 def _needed(criterion: Criterion, figure: Figure) -> str:
-    return f"{criterion.side} {figure.shown_number(criterion.bound)}"
+    return f"{criterion.comparative} {figure.shown_number(criterion.bound)}"
 
 
 def _list(lines: Sequence[str]) -> str:

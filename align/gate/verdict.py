@@ -20,7 +20,6 @@ from .measured import Measurements
 
 Decision = Literal["admitted", "refused", "held"]
 Standing = Literal["met", "open", "failed", "not judged"]
-BEYOND = {"at least": "more than", "at most": "less than"}
 
 
 @dataclass(frozen=True)
@@ -71,8 +70,7 @@ def _finding(criterion: Criterion, comparisons: dict[str, Comparison]) -> Findin
         words = f"{figure.title}: {num_images} images say something of it, {criterion.min_images} are needed"
         return Finding(criterion, "not judged", words)
     stands = standing(criterion, comparison.change)
-    side = BEYOND[criterion.side] if criterion.demand == "shown" else criterion.side
-    needed = f"{side} {figure.shown_bound(criterion.bound)} is needed"
+    needed = f"{criterion.comparative} {figure.shown_bound(criterion.bound)} is needed"
     complaint = "" if stands == "met" else f"{criterion.complaint}: "
     return Finding(
         criterion, stands, f"{complaint}{figure.title} {figure.shown(comparison.change)}, {needed}"
