@@ -108,6 +108,7 @@ def test_a_real_improvement_is_admitted_with_its_grounds() -> None:
     assert verdict.is_admitted
     assert verdict.decision == "admitted"
     assert verdict.reasons[0].startswith("admitted: score margin +0.2")
+    assert "; corrected-away words said again +0.0 [+0.0, +0.0] points" in verdict.reasons[0]
     assert verdict.num_held_out == verdict.num_general == 80
     assert verdict.comparisons["held_out.margin"].num_images == 40
 

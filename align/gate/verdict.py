@@ -6,7 +6,7 @@ never saw, and must not pay for it elsewhere: a collapsed model makes no mistake
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -58,7 +58,7 @@ def decide(measurements: Measurements, config: GateConfig) -> Verdict:
         return Verdict("refused", tuple(f"refused: {reason}" for reason in reasons), (), {}, *numbers)
     comparisons = compare(measurements, Bootstrap(config.num_resamples, config.confidence, config.seed))
     findings = tuple(_finding(criterion, comparisons) for criterion in criteria(config))
-    return Verdict(*_conclusion(findings), findings, comparisons, *numbers)
+    return Verdict(*_conclusion(findings, comparisons), findings, comparisons, *numbers)
 
 
 def _finding(criterion: Criterion, comparisons: dict[str, Comparison]) -> Finding:
@@ -90,7 +90,9 @@ def standing(criterion: Criterion, change: Interval) -> Standing:
     return "met" if worst >= 0 else "open"
 
 
-def _conclusion(findings: Sequence[Finding]) -> tuple[Decision, tuple[str, ...]]:
+def _conclusion(
+    findings: Sequence[Finding], comparisons: Mapping[str, Comparison]
+) -> tuple[Decision, tuple[str, ...]]:
     """A failed criterion refuses, an open one holds. Of several about a figure the first says what is wrong with it."""
     failed: dict[str, str] = {}
     for finding in findings:
@@ -103,6 +105,13 @@ def _conclusion(findings: Sequence[Finding]) -> tuple[Decision, tuple[str, ...]]
             f"held for review, as too little was measured to rule out that {finding.words}"
             for finding in unsure
         )
-    return "admitted", tuple(
-        f"admitted: {finding.words}" for finding in findings if finding.criterion.demand == "shown"
+    return "admitted", (f"admitted: {_grounds(comparisons)}",)
+
+
+def _grounds(comparisons: Mapping[str, Comparison]) -> str:
+    """What the candidate does better, as far as that was measured."""
+    return "; ".join(
+        f"{FIGURES[name].title} {FIGURES[name].shown(comparisons[name].change)}"
+        for name in ("held_out.margin", "held_out.recurrence", "truth.wrong")
+        if name in comparisons
     )
