@@ -96,6 +96,12 @@ class StoreCollector(Collector):
         for status, number in self._store.corrections.count_by_status().items():
             corrections.add_metric([status], number)
         yield corrections
+        quarantined = GaugeMetricFamily(
+            "errata_quarantined_corrections", "Corrections that wait for a reviewer", labels=["reason"]
+        )
+        for reason, number in self._store.reviews.count_by_reason().items():
+            quarantined.add_metric([reason], number)
+        yield quarantined
         runs = GaugeMetricFamily("errata_runs", "The last 100 alignment runs by status", labels=["status"])
         statuses = [run.status for run in self._store.runs.recent()]
         for status in sorted(set(statuses)):

@@ -75,6 +75,13 @@ class FakeErrata:
                 return answer(200, erasure(name, "correction.deleted"))
             case "DELETE", ["sources", name]:
                 return answer(200, erasure(name, "source.deleted"))
+            case "GET", ["reviews"]:
+                is_first = request.url.params["after"] == "0"
+                return answer(200, schema.WaitingList(data=[WAITING] if is_first else []))
+            case "POST", ["reviews", "corr-1"]:
+                decision = schema.ReviewRequest.model_validate_json(request.content).decision
+                status = {"release": "accepted", "reject": "rejected"}[decision]
+                return answer(200, WAITING.model_copy(update={"status": status}))
             case "GET", ["adapters"]:
                 listed = schema.AdapterList(
                     data=[ADAPTER], rollout=rollout("v0001"), in_force=rollout("base")
@@ -144,6 +151,21 @@ class FakeErrata:
         return httpx2.Response(201, json=self.corrections[correction.id])
 
 
+WAITING = schema.WaitingCorrection(
+    id="corr-1",
+    response_id=RESPONSE_ID,
+    created=0,
+    sequence=7,
+    status="quarantined",
+    reason="repeated_insertion",
+    explanation="the same words over several images",
+    questioned=["acme cola"],
+    source="key-1",
+    author=None,
+    served_text=SERVED,
+    corrected_text=f"{SERVED} Acme cola.",
+    spans=[{"start": len(SERVED), "end": len(SERVED), "replacement": " Acme cola.", "kind": "other"}],
+)
 ADAPTER = schema.AdapterAnswer(
     version="v0001",
     status="admitted",

@@ -344,7 +344,7 @@ def test_a_tainted_adapter_may_not_be_promoted_and_a_rollout_under_way_is_given_
     store.rollouts.propose("v0002", "v0001", 0.5)
     erase_correction(store, tree, "c0")
     newest = store.rollouts.newest()
-    assert (newest.status, newest.reason) == ("abandoned", "what it learned from was erased")
+    assert (newest.status, newest.reason) == ("abandoned", "what it learned from was erased or rejected")
     with pytest.raises(Conflict, match="what v0001 learned from was erased"):
         store.rollouts.propose("v0001")
     assert store.rollouts.desired().withheld == {"v0001"}

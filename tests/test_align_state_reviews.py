@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from records import correction, response
+from records import adapter_row, correction, response, running
 
 from align.errors import Conflict, NotFound
 from align.state import Store
@@ -74,6 +74,36 @@ def test_a_rejected_correction_never_teaches(store: Store) -> None:
     rejected = store.reviews.reject("held", "key-1")
     assert (rejected.status, rejected.reviewer) == ("rejected", "key-1")
     assert trainable(store) == []
+
+
+def test_what_learned_from_a_rejected_correction_is_tainted_and_a_run_without_it_is_asked_for(
+    store: Store,
+) -> None:
+    """It taught before it was held: the first of a claim that was planted again later."""
+    for name in ("planted", "fine"):
+        add(store, name, status="accepted")
+    for name in ("planted", "fine"):
+        run_id = running(store)
+        store.runs.update(run_id, manifest={"train": [name]})
+        adapter_row(store, run_id=run_id)
+    store.reviews.hold({"acme"}, "repeated_insertion", [])
+    assert store.runs.claim() is None, "what is held may still be right"
+    store.reviews.reject("planted", "key-1")
+    store.reviews.release("fine", "key-1")
+    assert [one.tainted is None for one in store.adapters.all()] == [True, False], "the newest first"
+    run = store.runs.claim()
+    assert run is not None
+    assert run.trigger == "review"
+
+
+def test_what_is_rejected_during_a_run_keeps_its_adapter_from_being_published(store: Store) -> None:
+    add(store, "planted")
+    run_id = running(store)
+    store.runs.update(run_id, manifest={"train": ["planted"]})
+    store.reviews.reject("planted", "key-1")
+    with pytest.raises(Conflict, match="planted was rejected during the run; one without it is asked for"):
+        adapter_row(store, run_id=run_id)
+    assert store.runs.claim() is not None
 
 
 def test_a_correction_is_reviewed_once(store: Store) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,17 @@ def test_every_kind_is_known(served: Served, response_id: str, kind: str) -> Non
 def test_an_empty_answer_is_no_correction(served: Served, response_id: str, empty: str) -> None:
     answer = post(served, response_id, corrected_text=empty)
     assert "say what the answer should have been" in error(answer, 422)["message"]
+
+
+def test_what_corrects_another_text_than_was_served_is_refused(served: Served, response_id: str) -> None:
+    spans = [span(2, 5, "blue")]
+    digest = sha256(TEXT.encode()).hexdigest()
+    assert post(served, response_id, spans=spans, served_sha256=digest).status_code == 201
+    other = post(served, response_id, spans=spans, served_sha256=sha256(b"A red cup").hexdigest())
+    assert "not of the text that was served" in error(other, 422)["message"]
+    assert (
+        "served_sha256" in error(post(served, response_id, spans=spans, served_sha256="no"), 400)["message"]
+    )
 
 
 def test_another_text_is_no_correction(served: Served, response_id: str) -> None:

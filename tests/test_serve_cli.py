@@ -285,3 +285,40 @@ def test_a_server_with_keys_asks_for_one(errata: Errata, served: Served) -> None
         url = ("--url", f"{address}/v1")
         assert complaint(errata("adapters", "list", *url)).endswith("; set ERRATA_API_KEY or --api-key")
         assert errata("adapters", "list", *url, "--api-key", secret)[0] == 0
+
+
+def test_corrections_in_quarantine_are_listed_and_settled(errata: Errata, served: Served) -> None:
+    for number in range(3):
+        served.store.responses.add(response(f"r{number}"))
+        held = correction(
+            f"c{number}",
+            response_id=f"r{number}",
+            status="quarantined",
+            reason="repeated_insertion",
+            questioned=["[blue] cup"],
+        )
+        served.store.corrections.add(held)
+    with listening(served) as address:
+        review, url = ("corrections", "review"), ("--url", f"{address}/v1")
+        _, listed, _ = errata(*review, *url)
+        assert re.search(r"c0 from anonymous, .*\n  repeated_insertion: the same words", listed)
+        assert "in question: [blue] cup" in listed
+        assert "attribute: 'red' -> 'blue'" in listed
+        assert "3 in quarantine" in listed
+        released = errata(*review, "c0", "c1", "--release", *url)[1]  # beside the log of the server in here
+        assert re.findall(r"^c\d: .*", released, re.M) == ["c0: accepted", "c1: accepted"]
+        assert errata(*review, "c2", "--reject", *url)[1].endswith("\nc2: rejected\n")
+        assert "c2 is rejected" in complaint(errata(*review, "c2", "--release", *url))
+        assert "No correction waits for a reviewer." in errata(*review, *url)[1]
+        assert "c2 rejected (repeated_insertion)" in errata("corrections", "show", "c2", *url)[1]
+
+
+@pytest.mark.parametrize(
+    "words", [("c1",), ("--release",), ("--release", "--reject"), ("c1", "--release", "--reject")]
+)
+def test_a_review_without_its_decision_is_refused_before_a_server_is_asked(
+    errata: Errata, words: tuple[str, ...]
+) -> None:
+    status, _, err = errata("corrections", "review", *words)
+    assert status == 2
+    assert "one of --release and --reject" in re.sub(r"[\s│]+", " ", err)

@@ -90,12 +90,14 @@ def test_the_stores_figures_are_there_once(store: Store, metrics: ReplicaMetrics
     store.corrections.add(correction("c1"))
     store.corrections.add(correction("c2"))
     store.erasures.correction("c1")
+    store.corrections.add(correction("c3", status="quarantined", reason="burst"))
     store.runs.request("request")
     adapter_row(store)
     store.rollouts.commit(store.rollouts.propose("v0001").generation, ahead_s=0.0)
     figures = values(deployment_page(store, {"a": page(metrics)}).decode())
     assert figures["errata_corrections", "status=accepted"] == 1.0
     assert figures["errata_corrections", "status=erased"] == 1.0
+    assert figures["errata_quarantined_corrections", "reason=burst"] == 1.0
     assert figures["errata_runs", "status=requested"] == 1.0
     assert figures["errata_rollout_generation",] == 1.0
     assert figures["errata_live_adapter_info", "version=v0001"] == 1.0

@@ -12,10 +12,10 @@ from sqlalchemy import func, insert, select, update
 from ..errors import Conflict, NotFound
 from . import schema
 from .database import Database
-from .erasures import check_run
 from .rollouts import named_versions
 from .rows import from_row, to_row
 from .runs import update_run
+from .taint import check_run
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class Adapters:
     ) -> Adapter:
         """The next version, and with it the end of the run that made it: both, or neither.
 
-        Raises `Conflict` where the run has ended already, or has learned from what was erased meanwhile: what was
-        given up may not serve after all.
+        Raises `Conflict` where the run has ended already, or has learned from what was erased or rejected meanwhile:
+        what was given up may not serve after all.
         """
         table = schema.adapters
         with self._database.write() as connection:

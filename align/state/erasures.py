@@ -6,19 +6,16 @@ adapter learned from can still be named.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, delete, select, update
 
-from ..errors import Conflict, NotFound
+from ..errors import NotFound
 from . import schema
 from .database import Database
-from .manifests import items_of
-from .rollouts import abandon_preparing
-from .runs import UNDER_WAY, request_run
+from .taint import check_run, taint, those_with_status
 
 BLANK_RESPONSE: dict[str, Any] = {
     "status": "erased",
@@ -80,14 +77,14 @@ class Erasures:
         )
 
     def check(self, run_id: str) -> None:
-        """Raises `Conflict` where something that the run has seen was erased since."""
+        """Raises `Conflict` where something that the run has seen was erased or rejected since."""
         with self._database.read() as connection:
             check_run(connection, run_id)
 
     def among(self, items: set[str]) -> list[str]:
         """Those of the responses and corrections that were erased, in order."""
         with self._database.read() as connection:
-            return erased_among(connection, items)
+            return those_with_status(connection, items, "erased")
 
     def remove_images(self, remove: Callable[[str], object]) -> int:
         """Call `remove` for each image that only erased responses showed; returns for how many.
@@ -136,27 +133,8 @@ class Erasures:
             erased = {*responses, *corrections}
             if not erased:
                 raise NotFound(missing)
-            tainted, is_new = _taint(connection, erased)
-            run_id = None
-            if is_new or _is_being_learned(connection, erased):
-                run_id = request_run(connection, "erasure").id
-        return Erasure(responses, corrections, tainted, run_id)
-
-
-def check_run(connection: Connection, run_id: str) -> None:
-    """As `Erasures.check`."""
-    runs = schema.runs
-    manifest = connection.execute(select(runs.c.manifest).where(runs.c.id == run_id)).scalar_one()
-    if erased := erased_among(connection, items_of(manifest)):
-        raise Conflict(f"{', '.join(erased[:3])} was erased during the run; one without it is asked for")
-
-
-def erased_among(connection: Connection, items: set[str]) -> list[str]:
-    """Those of the responses and corrections that were erased, in order."""
-    erased: set[str] = set()
-    for table in (schema.responses, schema.corrections):
-        erased |= set(connection.execute(select(table.c.id).where(table.c.status == "erased")).scalars())
-    return sorted(items & erased)
+            tainted = taint(connection, erased, "erasure")
+        return Erasure(responses, corrections, tainted.versions, tainted.run_id)
 
 
 def _blank(
@@ -172,31 +150,3 @@ def _forget_insertions(connection: Connection, which_corrections: ColumnElement[
     insertions = schema.insertions
     erased = select(schema.corrections.c.id).where(which_corrections)
     connection.execute(delete(insertions).where(insertions.c.correction_id.in_(erased)))
-
-
-def _taint(connection: Connection, erased: set[str]) -> tuple[tuple[str, ...], bool]:
-    """Mark the versions whose manifests hold one of the items, and end a rollout that would let one serve.
-
-    Returns them, and whether one of them was not marked before.
-    """
-    adapters, runs = schema.adapters, schema.runs
-    rows = connection.execute(
-        select(adapters.c.version, adapters.c.tainted, runs.c.manifest)
-        .join(runs, adapters.c.run_id == runs.c.id)
-        .order_by(adapters.c.version)
-    )
-    concerned = {row.version: row.tainted for row in rows if erased & items_of(row.manifest)}
-    connection.execute(
-        update(adapters)
-        .where(adapters.c.version.in_(concerned), adapters.c.tainted.is_(None))
-        .values(tainted=time.time())
-    )
-    abandon_preparing(connection, concerned, "what it learned from was erased")
-    return tuple(concerned), None in concerned.values()
-
-
-def _is_being_learned(connection: Connection, erased: set[str]) -> bool:
-    """By a run under way; one without a manifest may be reading them just now."""
-    runs = schema.runs
-    under_way = connection.execute(select(runs.c.manifest).where(runs.c.status.in_(UNDER_WAY))).scalars()
-    return bool(erased) and any(m is None or erased & items_of(m) for m in under_way)

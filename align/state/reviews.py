@@ -12,6 +12,7 @@ from . import schema
 from .corrections import Correction, last_sequence
 from .database import Database
 from .rows import from_row
+from .taint import taint
 
 TABLE = schema.corrections
 
@@ -76,30 +77,35 @@ class Reviews:
 
     def release(self, correction_id: str, reviewer: str) -> Correction:
         """It teaches from now on, and counts as new. Raises `NotFound`, and `Conflict` where it does not wait."""
-        return self._review(correction_id, reviewer, is_released=True)
+        insertions = schema.insertions
+        its_own = insertions.c.correction_id == correction_id
+        with self._database.write() as connection:
+            correction = _review(connection, correction_id, reviewer, _released(connection))
+            connection.execute(update(insertions).where(its_own).values(is_reviewed=1))
+        return correction
 
     def reject(self, correction_id: str, reviewer: str) -> Correction:
-        """It never teaches. Raises `NotFound`, and `Conflict` where it does not wait."""
-        return self._review(correction_id, reviewer, is_released=False)
+        """It never teaches, and the adapters that learned from it before it was held are tainted.
 
-    def _review(self, correction_id: str, reviewer: str, *, is_released: bool) -> Correction:
+        Raises `NotFound`, and `Conflict` where it does not wait.
+        """
         with self._database.write() as connection:
-            reviewed = {"reviewed": time.time(), "reviewer": reviewer}
-            outcome = _released(connection) if is_released else {"status": "rejected"}
-            is_settled = _settle(connection, correction_id, {**outcome, **reviewed})
-            row = connection.execute(select(TABLE).where(TABLE.c.id == correction_id)).one_or_none()
-            if row is None:
-                raise NotFound(f"no correction {correction_id!r}")
-            if not is_settled:
-                raise Conflict(f"{correction_id} is {row.status}; only a quarantined correction is reviewed")
-            if is_released:
-                insertions = schema.insertions
-                connection.execute(
-                    update(insertions)
-                    .where(insertions.c.correction_id == correction_id)
-                    .values(is_reviewed=1)
-                )
-        return from_row(Correction, row)
+            correction = _review(connection, correction_id, reviewer, {"status": "rejected"})
+            taint(connection, {correction_id}, "review")
+        return correction
+
+
+def _review(
+    connection: Connection, correction_id: str, reviewer: str, outcome: dict[str, object]
+) -> Correction:
+    reviewed = {**outcome, "reviewed": time.time(), "reviewer": reviewer}
+    is_settled = _settle(connection, correction_id, reviewed)
+    row = connection.execute(select(TABLE).where(TABLE.c.id == correction_id)).one_or_none()
+    if row is None:
+        raise NotFound(f"no correction {correction_id!r}")
+    if not is_settled:
+        raise Conflict(f"{correction_id} is {row.status}; only a quarantined correction is reviewed")
+    return from_row(Correction, row)
 
 
 def _released(connection: Connection) -> dict[str, object]:

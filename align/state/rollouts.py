@@ -170,7 +170,9 @@ def _check_may_serve(connection: Connection, version: str) -> None:
             f"{version} is {'not known' if row is None else row.status}; only an admitted adapter may serve"
         )
     if row.tainted is not None:
-        raise Conflict(f"what {version} learned from was erased; serve one that was trained without it")
+        raise Conflict(
+            f"what {version} learned from was erased or rejected; serve one that was trained without it"
+        )
 
 
 def _may_serve() -> ColumnElement[bool]:

@@ -16,7 +16,7 @@ from .rows import from_row, to_row
 
 ENDED = ("admitted", "refused", "held", "failed")
 UNDER_WAY = ("running", "gating")
-TRIGGERS = ("count", "request", "erasure")
+TRIGGERS = ("count", "request", "review", "erasure")
 """From the weakest reason for a run to the strongest."""
 
 
@@ -25,7 +25,7 @@ class Run:
     id: str
     created: float
     status: str  # requested | running | gating | admitted | refused | held | failed
-    trigger: str  # count | request | erasure
+    trigger: str  # count | request | review | erasure
     heartbeat: float | None = None
     ended: float | None = None
     manifest: dict[str, Any] | None = None

@@ -76,7 +76,7 @@ runs = Table(
     Column(
         "status", String, nullable=False
     ),  # requested | running | gating | admitted | refused | held | failed
-    Column("trigger", String, nullable=False),  # count | request | erasure
+    Column("trigger", String, nullable=False),  # count | request | review | erasure
     Column("heartbeat", Float),
     Column("ended", Float),
     Column("manifest", JSON),

@@ -18,6 +18,7 @@ from .errors import install_error_handlers
 from .feedback import feedback_router
 from .health import health_router
 from .measure import Measure
+from .reviews import reviews_router
 from .schema import ErrorAnswer
 
 
@@ -38,6 +39,7 @@ def build_app(replica: Replica) -> FastAPI:
         erasure_router(replica),
         models_router(replica),
         adapters_router(replica),
+        reviews_router(replica),
         alignments_router(replica),
         health_router(replica),
     ):

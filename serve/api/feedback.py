@@ -40,6 +40,14 @@ def corrected(served: str, body: CorrectionRequest) -> tuple[str, list[Span]]:
     return text, spans
 
 
+def check_served(served: str, body: CorrectionRequest) -> None:
+    """Raises `Unprocessable` where the sender corrects another text than the one that was served."""
+    if body.served_sha256 not in (None, sha256(served.encode()).hexdigest()):
+        raise Unprocessable(
+            "served_sha256 is not of the text that was served; read it again and correct that"
+        )
+
+
 def check_limits(served: str, text: str, spans: list[Span], limits: CorrectionLimits) -> None:
     """Raises `Unprocessable` on a correction that is no correction of this text."""
     if spans and not text.strip():
@@ -69,6 +77,7 @@ def feedback_router(replica: Replica) -> APIRouter:
         response = response_for(body.response_id, key)
         if response.is_erased:
             raise Erased(f"response {response.id!r} was deleted; it can no longer be corrected")
+        check_served(response.text, body)
         check_length(body.corrected_text or "", limits)
         text, spans = corrected(response.text, body)
         check_length(text, limits)

@@ -110,6 +110,11 @@ class CorrectionRequest(Body):
     corrected_text: Unicode | None = None
     spans: list[SpanBody] | None = None
     author: Unicode | None = Field(None, max_length=200)
+    served_sha256: str | None = Field(
+        None,
+        pattern="^[0-9a-f]{64}$",
+        description="SHA-256 of the text that is corrected, in UTF-8: refused where another one was served",
+    )
 
     @model_validator(mode="after")
     def _says_something(self) -> CorrectionRequest:
@@ -159,6 +164,34 @@ class ErasureAnswer(BaseModel):
     alignment: str | None = Field(description="The run without them that was asked for")
 
 
+class ReviewRequest(Body):
+    decision: Literal["release", "reject"]
+
+
+class WaitingCorrection(BaseModel):
+    """A correction in quarantine, or one that a reviewer has just settled."""
+
+    id: str
+    object: Literal["correction"] = "correction"
+    response_id: str
+    created: int
+    sequence: int
+    status: str
+    reason: str = Field(description="The code of the rule that found something")
+    explanation: str
+    questioned: list[str] = Field(description="The inserted phrases that are in question")
+    source: str
+    author: str | None
+    served_text: str
+    corrected_text: str
+    spans: list[dict[str, Any]]
+
+
+class WaitingList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[WaitingCorrection]
+
+
 class PromoteRequest(Body):
     share: float | None = Field(
         None,
@@ -187,7 +220,7 @@ class AdapterAnswer(BaseModel):
     run_id: str
     report: dict[str, Any]
     tainted: int | None = Field(
-        description="Since when something that it learned from or was judged by is erased"
+        description="Since when something that it learned from or was judged by is erased or rejected"
     )
 
 

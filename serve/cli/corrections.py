@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -11,7 +12,12 @@ from rich.table import Table
 from .options import DEFAULT_URL, ApiKey, AsJson, Url, console
 from .story import moment
 
-app = typer.Typer(help="Show corrections and what came of them.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from errata import Errata, Span
+
+app = typer.Typer(
+    help="Show corrections and what came of them; review what is held back.", no_args_is_help=True
+)
 
 ROLES = {"train": "learned from it", "held_out": "was judged by it"}
 
@@ -28,13 +34,10 @@ def show_correction(
     if as_json:
         console.print_json(json.dumps(story.model_dump(mode="json")))
         return
-    console.print(f"[bold]{story.id}[/] {story.status}, {moment(story.created)}")
+    why = f" ({story.reason})" if story.reason else ""
+    console.print(f"[bold]{story.id}[/] {story.status}{why}, {moment(story.created)}")
     console.print(f"of {story.response_id}, an answer of {story.adapter}")
-    for span in story.spans:
-        wrong = story.served_text[span.start : span.end]
-        console.print(
-            f"  {span.kind}: {escape(repr(wrong))} -> {escape(repr(span.replacement))}", highlight=False
-        )
+    _print_edits(story.served_text, story.spans)
     if not story.used_by:
         console.print("no adapter has seen it")
         return
@@ -43,3 +46,52 @@ def show_correction(
         status = f"{use.status}, tainted" if use.is_tainted else use.status
         table.add_row(use.version, ROLES.get(use.role, use.role), status)
     console.print(table)
+
+
+@app.command("review")
+def review_corrections(
+    correction_ids: Annotated[
+        list[str] | None, typer.Argument(help="Those to settle; none: list all.")
+    ] = None,
+    release: Annotated[bool, typer.Option("--release", help="They teach from the next run on.")] = False,
+    reject: Annotated[bool, typer.Option("--reject", help="They never teach.")] = False,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = "none",
+) -> None:
+    """List the corrections in quarantine, and why; or release or reject some of them."""
+    from errata import Errata
+
+    if release + reject != bool(correction_ids):
+        raise typer.BadParameter(
+            "name corrections and one of --release and --reject, or none of them for the list"
+        )
+    with Errata(base_url=url, api_key=api_key) as client:
+        if not correction_ids:
+            _list_waiting(client)
+        for correction_id in correction_ids or []:
+            settle = client.reviews.release if release else client.reviews.reject
+            console.print(f"{correction_id}: {settle(correction_id).status}")
+
+
+def _list_waiting(client: Errata) -> None:
+    after = number = 0
+    while page := client.reviews.list(after=after):
+        for one in page:
+            console.print(
+                f"[bold]{one.id}[/] from {escape(one.source)}, {moment(one.created)}", soft_wrap=True
+            )
+            console.print(f"  {one.reason}: {one.explanation}", soft_wrap=True)
+            if one.questioned:
+                console.print(f"  in question: {escape(', '.join(one.questioned))}", highlight=False)
+            _print_edits(one.served_text, one.spans)
+        after, number = page[-1].sequence, number + len(page)
+    if number == 0:
+        console.print("No correction waits for a reviewer.")
+    else:
+        console.print(f"{number} in quarantine; settle those you name with --release or --reject")
+
+
+def _print_edits(served: str, spans: list[Span]) -> None:
+    for span in spans:
+        edit = f"{span.kind}: {served[span.start : span.end]!r} -> {span.replacement!r}"
+        console.print(f"  {escape(edit)}", highlight=False)

@@ -22,6 +22,7 @@ from .types import (
     Rollout,
     Span,
     Use,
+    WaitingCorrection,
 )
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "Span",
     "UnsupportedImage",
     "Use",
+    "WaitingCorrection",
     "WordsAmbiguous",
     "WordsNotFound",
 ]

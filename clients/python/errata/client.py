@@ -17,6 +17,7 @@ from .errors import ErrataError
 from .feedback import AsyncFeedback, Feedback
 from .questions import Images, Options, chat_arguments
 from .reply import AsyncReply, Reply, served
+from .reviews import AsyncReviews, Reviews
 from .streams import AsyncReplyStream, ReplyStream
 
 NO_MODEL = "the server lists no model; say which one to ask: ask(..., model=NAME)"
@@ -47,6 +48,10 @@ class Errata(OpenAI):
     @cached_property
     def adapters(self) -> Adapters:
         return Adapters(self)
+
+    @cached_property
+    def reviews(self) -> Reviews:
+        return Reviews(self)
 
     @cached_property
     def alignments(self) -> Alignments:
@@ -99,6 +104,10 @@ class AsyncErrata(AsyncOpenAI):
     @cached_property
     def adapters(self) -> AsyncAdapters:
         return AsyncAdapters(self)
+
+    @cached_property
+    def reviews(self) -> AsyncReviews:
+        return AsyncReviews(self)
 
     @cached_property
     def alignments(self) -> AsyncAlignments:

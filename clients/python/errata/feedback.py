@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
+from hashlib import sha256
 
 from openai import AsyncOpenAI, OpenAI
 
@@ -16,6 +17,7 @@ def create(
     corrected_text: str | None,
     spans: Iterable[Span] | None,
     author: str | None,
+    served_text: str | None,
     idempotency_key: str | None,
 ) -> Call[Correction]:
     if corrected_text is None and spans is None:
@@ -25,6 +27,7 @@ def create(
         "corrected_text": corrected_text,
         "spans": None if spans is None else [span.model_dump() for span in spans],
         "author": author,
+        "served_sha256": None if served_text is None else sha256(served_text.encode()).hexdigest(),
     }
     # The key is made once per call, so that the client's own retries cannot store a correction twice.
     headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
@@ -46,14 +49,19 @@ class Feedback:
         corrected_text: str | None = None,
         spans: Iterable[Span] | None = None,
         author: str | None = None,
+        served_text: str | None = None,
         idempotency_key: str | None = None,
     ) -> Correction:
         """The correction as stored: when this returns, it is on disk. `spans=[]` says that nothing was wrong.
 
+        With the `served_text` that is corrected, the server refuses what was meant for another text.
+
         Raises `openai.NotFoundError` for an unknown response, `openai.ConflictError` where the idempotency key came
         with another body, `openai.UnprocessableEntityError` where the correction does not fit the served text.
         """
-        return create(response_id, corrected_text, spans, author, idempotency_key).send(self._client)
+        return create(response_id, corrected_text, spans, author, served_text, idempotency_key).send(
+            self._client
+        )
 
     def get(self, correction_id: str) -> CorrectionStory:
         """The correction as it is stored now, and the adapters that learned from it."""
@@ -71,10 +79,11 @@ class AsyncFeedback:
         corrected_text: str | None = None,
         spans: Iterable[Span] | None = None,
         author: str | None = None,
+        served_text: str | None = None,
         idempotency_key: str | None = None,
     ) -> Correction:
         """As `Feedback.create`."""
-        call = create(response_id, corrected_text, spans, author, idempotency_key)
+        call = create(response_id, corrected_text, spans, author, served_text, idempotency_key)
         return await call.send_async(self._client)
 
     async def get(self, correction_id: str) -> CorrectionStory:

@@ -57,7 +57,9 @@ class Reply(Served):
 
     def correct(self, corrected_text: str, *, author: str | None = None) -> Correction:
         """What the whole answer should have been; change the wrong words and leave the others."""
-        return self._feedback.create(self.response_id, corrected_text=corrected_text, author=author)
+        return self._feedback.create(
+            self.response_id, corrected_text=corrected_text, author=author, served_text=self.text
+        )
 
     def correct_span(
         self, wrong: str, right: str, *, kind: str = "other", author: str | None = None
@@ -66,11 +68,13 @@ class Reply(Served):
 
         `kind`: object, attribute, position, number, action, text or other.
         """
-        return self._feedback.create(self.response_id, spans=[self.span(wrong, right, kind)], author=author)
+        return self._feedback.create(
+            self.response_id, spans=[self.span(wrong, right, kind)], author=author, served_text=self.text
+        )
 
     def approve(self, *, author: str | None = None) -> Correction:
         """Nothing was wrong with it: worth knowing, too."""
-        return self._feedback.create(self.response_id, spans=[], author=author)
+        return self._feedback.create(self.response_id, spans=[], author=author, served_text=self.text)
 
 
 @dataclass(frozen=True)
@@ -83,16 +87,18 @@ class AsyncReply(Served):
 
     async def correct(self, corrected_text: str, *, author: str | None = None) -> Correction:
         """As `Reply.correct`."""
-        return await self._feedback.create(self.response_id, corrected_text=corrected_text, author=author)
+        return await self._feedback.create(
+            self.response_id, corrected_text=corrected_text, author=author, served_text=self.text
+        )
 
     async def correct_span(
         self, wrong: str, right: str, *, kind: str = "other", author: str | None = None
     ) -> Correction:
         """As `Reply.correct_span`."""
         return await self._feedback.create(
-            self.response_id, spans=[self.span(wrong, right, kind)], author=author
+            self.response_id, spans=[self.span(wrong, right, kind)], author=author, served_text=self.text
         )
 
     async def approve(self, *, author: str | None = None) -> Correction:
         """As `Reply.approve`."""
-        return await self._feedback.create(self.response_id, spans=[], author=author)
+        return await self._feedback.create(self.response_id, spans=[], author=author, served_text=self.text)

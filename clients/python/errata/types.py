@@ -19,7 +19,10 @@ class Span(BaseModel):
 
 
 class Correction(BaseModel):
-    """A correction as it was stored: `accepted`, `quarantined` (kept, not trained on) or `nothing_wrong`."""
+    """A correction as it was stored: `accepted`, `quarantined` (kept, not trained on), `rejected` or `nothing_wrong`.
+
+    `reason` is the code of the rule that put it into quarantine.
+    """
 
     id: str
     response_id: str
@@ -30,6 +33,32 @@ class Correction(BaseModel):
     spans: list[Span]
     adapter: str
     author: str | None = None
+    reason: str | None = None
+
+
+class WaitingCorrection(BaseModel):
+    """A correction in quarantine: `explanation` says why, `questioned` are the inserted phrases in question.
+
+    `sequence` is its place in the order of arrival.
+    """
+
+    id: str
+    response_id: str
+    created: int
+    sequence: int
+    status: str
+    reason: str
+    explanation: str
+    questioned: list[str]
+    source: str
+    author: str | None = None
+    served_text: str
+    corrected_text: str
+    spans: list[Span]
+
+
+class WaitingList(BaseModel):
+    data: list[WaitingCorrection]
 
 
 class Use(BaseModel):
@@ -96,7 +125,7 @@ class AdapterList(BaseModel):
 
 
 class Alignment(BaseModel):
-    """A training run. `trigger`: count, request or erasure.
+    """A training run. `trigger`: count, request, review or erasure.
 
     `reason` says why it was refused, held for review or failed; `adapter` is what it published.
     """

@@ -1,0 +1,72 @@
+"""What follows for adapters when something they learned from may not teach any more: erased, or rejected in review."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Set
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select, update
+
+from ..errors import Conflict
+from . import schema
+from .manifests import items_of
+from .rollouts import abandon_preparing
+from .runs import UNDER_WAY, request_run
+
+TAINTING = ("erased", "rejected")
+"""The statuses of responses and corrections from which nothing may be learned."""
+
+
+@dataclass(frozen=True)
+class Taint:
+    """The versions whose manifests hold one of the items, and the run without them; none where none is needed."""
+
+    versions: tuple[str, ...]
+    run_id: str | None
+
+
+def taint(connection: Connection, items: Set[str], trigger: str) -> Taint:
+    """Mark the versions, end a rollout that would let one serve, and ask for a run without the items."""
+    adapters, runs = schema.adapters, schema.runs
+    rows = connection.execute(
+        select(adapters.c.version, adapters.c.tainted, runs.c.manifest)
+        .join(runs, adapters.c.run_id == runs.c.id)
+        .order_by(adapters.c.version)
+    )
+    concerned = {row.version: row.tainted for row in rows if items & items_of(row.manifest)}
+    connection.execute(
+        update(adapters)
+        .where(adapters.c.version.in_(concerned), adapters.c.tainted.is_(None))
+        .values(tainted=time.time())
+    )
+    abandon_preparing(connection, concerned, "what it learned from was erased or rejected")
+    is_new = None in concerned.values()
+    run_id = None
+    if is_new or _are_being_learned(connection, items):
+        run_id = request_run(connection, trigger).id
+    return Taint(tuple(concerned), run_id)
+
+
+def check_run(connection: Connection, run_id: str) -> None:
+    """Raises `Conflict` where something that the run has seen was erased or rejected since."""
+    runs = schema.runs
+    manifest = connection.execute(select(runs.c.manifest).where(runs.c.id == run_id)).scalar_one()
+    for status in TAINTING:
+        if gone := those_with_status(connection, items_of(manifest), status):
+            raise Conflict(f"{', '.join(gone[:3])} was {status} during the run; one without it is asked for")
+
+
+def those_with_status(connection: Connection, items: Set[str], status: str) -> list[str]:
+    """Of the responses and corrections, in order."""
+    found: set[str] = set()
+    for table in (schema.responses, schema.corrections):
+        found |= set(connection.execute(select(table.c.id).where(table.c.status == status)).scalars())
+    return sorted(items & found)
+
+
+def _are_being_learned(connection: Connection, items: Set[str]) -> bool:
+    """By a run under way; one without a manifest may be reading them just now."""
+    runs = schema.runs
+    under_way = connection.execute(select(runs.c.manifest).where(runs.c.status.in_(UNDER_WAY))).scalars()
+    return bool(items) and any(m is None or items & items_of(m) for m in under_way)
