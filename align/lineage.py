@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .state import Adapter, Rollout, Run, Store
-from .state.manifests import items_of, role_of
+from .state.manifests import adapters_with_manifests, items_of, role_of
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,7 @@ def adapter_story(store: Store, version: str) -> AdapterStory:
 
 def uses_of(store: Store, item: str) -> list[Use]:
     """Which adapters have learned from a correction, or were judged by it or by a response; the newest first."""
-    uses = []
-    for adapter in store.adapters.all():
-        role = role_of(store.runs.get(adapter.run_id).manifest, item)
-        if role is not None:
-            uses.append(Use(adapter.version, role, adapter.status, adapter.tainted is not None))
-    return uses
+    with store.database.read() as connection:
+        rows = adapters_with_manifests(connection)
+    roles = [(row, role_of(row.manifest, item)) for row in reversed(rows)]
+    return [Use(row.version, role, row.status, row.tainted is not None) for row, role in roles if role]

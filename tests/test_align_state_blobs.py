@@ -66,6 +66,32 @@ def test_a_folder_that_was_never_published_is_not_found(tree: Blobs) -> None:
         tree.fetch_folder("adapters/d9")
 
 
+def test_a_removed_folder_is_gone_from_the_store_and_from_the_cache(
+    tree: Blobs, adapter: Path, tmp_path: Path
+) -> None:
+    for name in ("adapters/d1", "adapters/d10"):
+        tree.put_folder(adapter, name)
+    fetched = tree.fetch_folder("adapters/d1")
+    tree.remove_folder("adapters/d1")
+    with pytest.raises(NotFound, match="not in the blob store"):
+        tree.fetch_folder("adapters/d1")
+    assert not fetched.exists()
+    assert (tree.fetch_folder("adapters/d10") / "adapter_config.json").read_text() == "{}"
+    tree.remove_folder("adapters/d1")
+    tree.put_folder(adapter, "adapters/d1")
+    assert tree.fetch_folder("adapters/d1").is_dir()
+
+
+def test_a_removed_image_is_gone_and_can_be_stored_again(tree: Blobs) -> None:
+    digest, other = tree.put_image(b"an image"), tree.put_image(b"another")
+    for _ in range(2):
+        tree.remove_image(digest)
+        with pytest.raises(NotFound):
+            tree.get_image(digest)
+    assert tree.get_image(other) == b"another"
+    assert tree.get_image(tree.put_image(b"an image")) == b"an image"
+
+
 def test_a_half_written_folder_is_never_seen(
     tree: Blobs, adapter: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

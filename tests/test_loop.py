@@ -19,6 +19,7 @@ from errata import Errata
 
 from align.alignment import align
 from align.config import AlignmentConfig, TrainingConfig
+from align.conversation import Conversation
 from align.scenes.captions import CAPTION_PROMPTS
 from align.scenes.draw import png_bytes
 from align.scenes.world import sample_scene
@@ -208,6 +209,32 @@ def test_a_restart_of_everything_loses_nothing(loop: Loop) -> None:
     store.close()
 
 
+def test_a_deleted_answer_ends_its_adapter_and_is_missing_from_the_next_one(loop: Loop) -> None:
+    store = loop.store()
+    story = loop.errata.adapters.get("v0001")
+    correction_id = story.manifest["train"][0]
+    response_id = store.corrections.get(correction_id).response_id
+    (image,) = Conversation.from_json(store.responses.get(response_id).conversation).image_ids
+    blob = loop.settings.state / "blobs" / "images" / image[:2] / image
+    assert blob.exists()
+
+    erasure = loop.errata.erase.response(response_id)
+    assert erasure.tainted == ["v0001"]
+    assert erasure.alignment is not None
+    assert not blob.exists()
+    wait_until(lambda: live_version(loop) == "base", 60, "v0001 out of service")
+    wait_until(lambda: store.adapters.get("v0001").status == "retired", 60, "v0001 retired")
+    run = loop.errata.alignments.wait(erasure.alignment, timeout=600)
+    assert (run.trigger, run.status) == ("erasure", "admitted"), run.reason
+    wait_until(lambda: live_version(loop) == "v0002", 60, "the version without it")
+    again = loop.errata.adapters.get("v0002").manifest
+    seen = {role: set(again[role]) for role in ("train", "held_out", "general")}
+    assert seen["train"] >= set(story.manifest["train"]) - {correction_id}
+    assert correction_id not in seen["held_out"] | seen["general"]
+    assert [use.version for use in loop.errata.feedback.get(correction_id).used_by] == ["v0001"]
+    store.close()
+
+
 def test_an_adapter_trained_too_hard_is_refused_with_its_reason(loop: Loop, tmp_path: Path) -> None:
     """On the same corrections, with the server down: its answers collapse, and the gate says so."""
     loop.stop()
@@ -224,5 +251,5 @@ def test_an_adapter_trained_too_hard_is_refused_with_its_reason(loop: Loop, tmp_
     assert ended.status == "refused"
     assert ended.reason is not None
     assert "refused" in ended.reason
-    assert store.rollouts.in_force().live == "v0001"
+    assert store.rollouts.in_force().live == "v0002"
     store.close()

@@ -141,6 +141,19 @@ def test_it_waits_while_another_rollout_is_under_way(
     assert store.adapters.get("v1").status == "retired"
 
 
+def test_what_the_gate_refused_or_held_is_retired_with_its_files_as_well(
+    store: Store, tree: Blobs, retirement: Retirement, tmp_path: Path
+) -> None:
+    for index, status in enumerate(("refused", "held")):
+        learned(store, tree, tmp_path, index, status=status)
+        store.erasures.correction(f"c{index}")
+    retirement.step()
+    assert [adapter.status for adapter in store.adapters.all()] == ["retired", "retired"]
+    for blob in ("d0", "d1"):
+        with pytest.raises(NotFound):
+            tree.fetch_folder(f"adapters/{blob}")
+
+
 def test_files_that_another_version_shares_stay(
     store: Store, tree: Blobs, retirement: Retirement, tmp_path: Path
 ) -> None:

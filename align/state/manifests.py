@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from sqlalchemy import Connection, Row, select
+
+from . import schema
+
 ROLES = ("train", "held_out", "general")
 """`train` and `held_out` hold ids of corrections, `general` ids of responses."""
 
@@ -16,3 +20,11 @@ def items_of(manifest: dict[str, Any] | None) -> set[str]:
 def role_of(manifest: dict[str, Any] | None, item: str) -> str | None:
     """As what the run has seen it; none where it has not."""
     return next((role for role in ROLES if item in (manifest or {}).get(role, ())), None)
+
+
+def adapters_with_manifests(connection: Connection) -> list[Row[Any]]:
+    """version, status, tainted and manifest of all adapters, the oldest first."""
+    adapters, runs = schema.adapters, schema.runs
+    columns = (adapters.c.version, adapters.c.status, adapters.c.tainted, runs.c.manifest)
+    query = select(*columns).join(runs, adapters.c.run_id == runs.c.id).order_by(adapters.c.version)
+    return list(connection.execute(query))

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select, update
 
 from ..errors import Conflict
 from . import schema
-from .manifests import items_of
+from .manifests import adapters_with_manifests, items_of
 from .rollouts import abandon_preparing
 from .runs import UNDER_WAY, request_run
 
@@ -28,12 +28,7 @@ class Taint:
 
 def taint(connection: Connection, items: Set[str], trigger: str) -> Taint:
     """Mark the versions, end a rollout that would let one serve, and ask for a run without the items."""
-    adapters, runs = schema.adapters, schema.runs
-    rows = connection.execute(
-        select(adapters.c.version, adapters.c.tainted, runs.c.manifest)
-        .join(runs, adapters.c.run_id == runs.c.id)
-        .order_by(adapters.c.version)
-    )
+    adapters, rows = schema.adapters, adapters_with_manifests(connection)
     concerned = {row.version: row.tainted for row in rows if items & items_of(row.manifest)}
     connection.execute(
         update(adapters)
