@@ -78,7 +78,7 @@ class AlignmentSettings(AlignmentConfig):
     retire_tainted: bool = Field(
         default=True,
         description="Whether an adapter that learned from what was erased or rejected leaves service at once, "
-        "and its files go.",
+        "and its files go; if not, it answers until another one takes its place.",
     )
     poll_s: float = Field(
         default=1.0, gt=0, description="Seconds between two looks for corrections and asked-for runs."

@@ -75,3 +75,17 @@ def test_earlier_corrections_are_their_key_s_and_those_of_a_server_without_keys_
     assert (second.source, second.reviewed, second.effective_sequence) == ("k", None, 2)
     assert store.corrections.last_sequence() == 2
     store.close()
+
+
+def test_images_that_a_deletion_had_left_are_removed_by_the_next_one(tmp_path: Path) -> None:
+    rows = (response_row("r1"), response_row("r2"))
+    links = [
+        ("INSERT INTO response_images VALUES (:r, :s)", {"r": name, "s": digest})
+        for name, digest in (("r1", "a" * 64), ("r1", "b" * 64), ("r2", "b" * 64))
+    ]
+    erased = ("UPDATE responses SET status = 'erased' WHERE id = 'r1'", {})
+    store = older(tmp_path, 3, *rows, *links, erased)
+    removed: list[str] = []
+    assert store.erasures.remove_images(removed.append) == 1
+    assert removed == ["a" * 64]
+    store.close()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, select, update
+from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
 from ..errors import NotFound
 from . import schema
@@ -33,7 +33,7 @@ BLANK_CORRECTION: dict[str, Any] = {
     "source": schema.corrections.c.key_id,  # without the author
     "questioned": [],
 }
-IMAGES_A_TRANSACTION = 100
+IMAGES_A_TRANSACTION = 20
 
 
 @dataclass(frozen=True)
@@ -98,25 +98,15 @@ class Erasures:
         return number
 
     def _remove_some(self, remove: Callable[[str], object]) -> int | None:
-        links, responses = schema.response_images, schema.responses
-        erased = select(responses.c.id).where(responses.c.status == "erased")
+        """A few, so that those who want to write wait for a moment only; none where nothing is left."""
+        left, links = schema.images_to_remove.c.sha256, schema.response_images.c.sha256
         with self._database.write() as connection:
-            left = select(links.c.sha256).where(links.c.response_id.in_(erased)).distinct()
-            digests = connection.execute(left.limit(IMAGES_A_TRANSACTION)).scalars().all()
-            still_shown = set(
-                connection.execute(
-                    select(links.c.sha256)
-                    .where(links.c.sha256.in_(digests), links.c.response_id.not_in(erased))
-                    .distinct()
-                ).scalars()
-            )
-            gone = [digest for digest in digests if digest not in still_shown]
-            for digest in gone:
+            digests = set(connection.execute(select(left).limit(IMAGES_A_TRANSACTION)).scalars())
+            shown = set(connection.execute(select(links).where(links.in_(digests)).distinct()).scalars())
+            for digest in digests - shown:
                 remove(digest)
-            connection.execute(
-                delete(links).where(links.c.sha256.in_(digests), links.c.response_id.in_(erased))
-            )
-        return len(gone) if digests else None
+            connection.execute(delete(schema.images_to_remove).where(left.in_(digests)))
+        return len(digests - shown) if digests else None
 
     def _erase(
         self,
@@ -130,6 +120,7 @@ class Erasures:
             responses: tuple[str, ...] = ()
             if which_responses is not None:
                 responses = _blank(connection, schema.responses, which_responses, BLANK_RESPONSE)
+                _leave_images(connection, which_responses)
             erased = {*responses, *corrections}
             if not erased:
                 raise NotFound(missing)
@@ -144,6 +135,15 @@ def _blank(
     ids = tuple(connection.execute(select(table.c.id).where(which).order_by(table.c.created)).scalars())
     connection.execute(update(table).where(which, table.c.status != "erased").values(values))
     return ids
+
+
+def _leave_images(connection: Connection, which_responses: ColumnElement[bool]) -> None:
+    """To be removed, where no other response shows them."""
+    links, left = schema.response_images, schema.images_to_remove
+    erased = links.c.response_id.in_(select(schema.responses.c.id).where(which_responses))
+    shown = select(links.c.sha256).where(erased).distinct()
+    connection.execute(insert(left).prefix_with("OR IGNORE").from_select(["sha256"], shown))
+    connection.execute(delete(links).where(erased))
 
 
 def _forget_insertions(connection: Connection, which_corrections: ColumnElement[bool]) -> None:

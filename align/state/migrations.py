@@ -111,11 +111,25 @@ def run_attempts(connection: Connection) -> None:
     connection.execute(text("ALTER TABLE runs ADD COLUMN attempts INTEGER NOT NULL DEFAULT 1"))
 
 
+def images_to_remove(connection: Connection) -> None:
+    """What deletions have left to be removed, so that it is found without a look at all images."""
+    for statement in IMAGES_TO_REMOVE.split(";"):
+        connection.execute(text(statement))
+
+
+IMAGES_TO_REMOVE = """
+CREATE TABLE images_to_remove (sha256 VARCHAR PRIMARY KEY);
+INSERT INTO images_to_remove SELECT DISTINCT sha256 FROM response_images
+    WHERE response_id IN (SELECT id FROM responses WHERE status = 'erased');
+DELETE FROM response_images WHERE response_id IN (SELECT id FROM responses WHERE status = 'erased')
+"""
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     first_tables,
     lineage_and_erasure,
     screening_and_review,
     run_attempts,
+    images_to_remove,
 )
 
 

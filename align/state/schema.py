@@ -34,6 +34,12 @@ response_images = Table(
     Column("sha256", String, primary_key=True),
 )
 
+images_to_remove = Table(
+    "images_to_remove",
+    metadata,
+    Column("sha256", String, primary_key=True),
+)
+
 corrections = Table(
     "corrections",
     metadata,
