@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 from .conversation import Conversation
+from .likeness import look
 from .spans import Span
 
 
@@ -27,9 +29,14 @@ class Example:
     corrected_text: str
     spans: tuple[Span, ...]
 
+    @cached_property
+    def looks(self) -> frozenset[str]:
+        """What must never be on both sides of a split: how each image looks, or the words where there are none."""
+        return frozenset(map(look, self.images.values())) or self.parts
+
     @property
     def parts(self) -> frozenset[str]:
-        """What must never be on both sides of a split: each image, or the words where there are none."""
+        """Each image by its SHA-256, or the words where there are none."""
         return frozenset(self.conversation.image_ids) or frozenset([self.conversation.group])
 
     @property

@@ -21,7 +21,7 @@ class Split:
 
 
 def split_examples(examples: Sequence[Example], held_out_share: float = 0.2, at_least: int = 0) -> Split:
-    """No image is on both sides, not even within a conversation of several images.
+    """No image is on both sides, not even as a copy, nor within a conversation of several images.
 
     Images whose `position` is up to the share are held out, in every run. Where that holds out fewer than `at_least`
     examples, the images that come next follow, but never more than half of the examples.
@@ -47,10 +47,10 @@ def judged_by_reviewed(split: Split, reviewed: Collection[str], at_least: int) -
     judges = tuple(example for example in split.held_out if example.id in reviewed)
     if len(judges) < at_least:
         return split
-    judged = {part for example in judges for part in example.parts}
+    judged = {look for example in judges for look in example.looks}
     others = [example for example in split.held_out if example.id not in reviewed]
-    free = tuple(example for example in others if judged.isdisjoint(example.parts))
-    bound = tuple(example for example in others if not judged.isdisjoint(example.parts))
+    free = tuple(example for example in others if judged.isdisjoint(example.looks))
+    bound = tuple(example for example in others if not judged.isdisjoint(example.looks))
     return Split(split.train + free, judges, split.left_out + bound)
 
 
@@ -65,6 +65,6 @@ def drawn_by_lot(names: Iterable[str], seed: int) -> list[str]:
 
 
 def _positions(example: Example) -> tuple[float, float]:
-    """Of the example's images, or of its words where there are none: the first and the last."""
-    positions = [position(part) for part in example.parts]
+    """Of how the example's images look, or of its words where there are none: the first and the last."""
+    positions = [position(look) for look in example.looks]
     return min(positions), max(positions)

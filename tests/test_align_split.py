@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
@@ -12,6 +13,8 @@ from tiny_models import tiny_llava
 
 from align.conversation import Conversation, Image, Message
 from align.examples import Example
+from align.scenes.draw import draw, png_bytes
+from align.scenes.world import sample_scene
 from align.split import Split, drawn_by_lot, judged_by_reviewed, position, split_examples
 
 
@@ -48,6 +51,36 @@ def test_an_image_that_two_conversations_share_is_on_one_side_or_left_out() -> N
     assert taught.isdisjoint(judging)
     assert len(split.train) + len(split.held_out) + len(split.left_out) == 437
     assert all(example.parts & taught and example.parts & judging for example in split.left_out)
+
+
+def test_copies_of_a_picture_are_on_its_side() -> None:
+    """Of 60 pictures, each sent again as a JPEG: nearly all pairs stay together, where chance would part a third."""
+    originals, copies = [], []
+    for number in range(60):
+        picture = draw(sample_scene("honest", "test", number))
+        for examples, file_format in ((originals, "PNG"), (copies, "JPEG")):
+            buffer = io.BytesIO()
+            picture.save(buffer, file_format, quality=85)
+            name = f"{number} {file_format}"
+            examples.append(replace(about(name, name), images={name: buffer.getvalue()}))
+    split = split_examples([*originals, *copies])
+    held_out = ids(split.held_out)
+    parted = sum(
+        (original.id in held_out) != (copy.id in held_out)
+        for original, copy in zip(originals, copies, strict=True)
+    )
+    assert held_out
+    assert parted <= 4
+
+
+def test_a_copy_of_what_a_reviewed_correction_judges_does_not_teach() -> None:
+    buffer = io.BytesIO()
+    draw(sample_scene("honest", "test", 0)).save(buffer, "JPEG")
+    image = png_bytes(sample_scene("honest", "test", 0))
+    judge = replace(about("judge", "a"), images={"a": image})
+    copy = replace(about("copy", "b"), images={"b": buffer.getvalue()})
+    split = judged_by_reviewed(Split((), (judge, copy), ()), {"judge"}, at_least=1)
+    assert (ids(split.train), ids(split.held_out), ids(split.left_out)) == (set(), {"judge"}, {"copy"})
 
 
 def test_the_split_depends_neither_on_order_nor_on_the_other_examples(examples: list[Example]) -> None:
