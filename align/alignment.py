@@ -48,11 +48,13 @@ def align(
         config = AlignmentConfig.model_validate(manifest["config"])
         result = _train(store, run, base, frozen, config, workspace, should_stop)
         store.runs.update(run.id, status="gating", progress=_training_report(result))
+        started = time.monotonic()
         verdict, measurements = judge(store, blobs, frozen, base, Path(result.adapter), config)
-        shutil.rmtree(workspace / "report", ignore_errors=True)  # of an attempt that died just here
+        seconds = round(time.monotonic() - started, 1)
         Report(run.id, manifest, verdict, measurements).write(workspace / "report")
         blobs.put_folder(workspace / "report", report_folder(run.id))
-        report = {"training": _training_report(result), "gate": without_nan(verdict.to_json())}
+        gate = {**without_nan(verdict.to_json()), "seconds": seconds}
+        report = {"training": _training_report(result), "gate": gate}
         return publish(store, blobs, run, result, verdict, report)
 
 

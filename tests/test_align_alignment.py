@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from functools import partial
@@ -311,6 +312,10 @@ def test_a_run_goes_from_manifest_to_verdict_and_leaves_no_workspace(
     assert adapter.report["training"]["num_pairs"] == 3
     assert adapter.report["training"]["margin_quartiles"] == [0.1, 0.4, 0.6, 0.9]
     assert adapter.report["gate"]["decision"] == "admitted"
+    assert adapter.report["gate"]["seconds"] >= 0
+    report = blobs.fetch_folder(f"reports/{run.id}")
+    assert json.loads((report / "report.json").read_text())["decision"] == "admitted"
+    assert "<title>Admitted" in (report / "report.html").read_text()
     assert store.runs.get(run.id).status == "admitted"
     assert not workspace.exists()
 

@@ -48,8 +48,8 @@ class Report:
         return [item.candidate.margin - item.live.margin for item in self.measurements.held_out]
 
     def write(self, folder: Path) -> None:
-        """Both files, into a new folder."""
-        folder.mkdir(parents=True)
+        """Both files, over those of an attempt that died just here."""
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / JSON_NAME).write_text(json.dumps(without_nan(self.to_json()), allow_nan=False))
         (folder / PAGE_NAME).write_text(
             page(self.run_id, self.manifest, self.verdict, self._margin_gains), "utf-8"
