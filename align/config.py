@@ -183,7 +183,10 @@ class GateConfig(_Config):
         0.1, ge=0, description="Tolerated fall of the corrected answer's mean log-prob, nats per token."
     )
     max_divergence: float = Field(
-        0.1, gt=0, description="Tolerated KL(base || candidate) on uncorrected answers, nats per token."
+        0.5,
+        gt=0,
+        description="Tolerated KL(base || candidate) on uncorrected answers, nats per token. A good candidate strays, "
+        "too: it leaves the mistakes that nobody corrected.",
     )
     max_coverage_drop: float = Field(
         0.05,

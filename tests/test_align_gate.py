@@ -100,7 +100,7 @@ def relapsed(measured: Measured) -> Measured:
 
 
 def astray(measured: Measured) -> Measured:
-    return replace(measured, divergence=measured.divergence + 0.5)
+    return replace(measured, divergence=measured.divergence + 1.0)
 
 
 def test_a_real_improvement_is_admitted_with_its_grounds() -> None:
