@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 
 from .options import DEFAULT_URL, ApiKey, Url, console
+from .run_progress import showing
 
 
 def align(
@@ -23,18 +24,13 @@ def align(
         console.print(f"run {run.id}: {run.status}")
         if not wait:
             return
-        with console.status("waiting for the aligner") as status:
-            run = client.alignments.wait(run.id, on_progress=lambda now: status.update(_progress(now)))
-    console.print(f"run {run.id}: [bold]{run.status}[/] {run.adapter or ''} {escape(run.reason or '')}")
+        with showing(console) as show:
+            run = client.alignments.wait(run.id, on_progress=show)
+    ended = f"run {run.id}: [bold]{run.status}[/] {run.adapter or ''} {escape(run.reason or '')}"
+    console.print(ended, soft_wrap=True)
     if run.status == "held":
         console.print(
             f"`errata adapters report {run.adapter}` shows why; `errata adapters admit` lets it serve."
         )
     if run.status == "failed":
         raise typer.Exit(1)
-
-
-def _progress(run: Any) -> str:
-    progress = run.progress or {}
-    steps = f" step {progress['step']:.0f}/{progress['num_steps']:.0f}" if "num_steps" in progress else ""
-    return f"{run.status}{steps}"
