@@ -40,6 +40,7 @@ class Aligner:
     def start(self) -> None:
         self._left = self._store.runs.under_way()
         self._remove_left_workspaces({run.id for run in self._left})
+        self._store.erasures.remove_images(self._blobs.remove_image)  # of a deletion that was cut off
         self._begin("aligner", self.step)
         if self._settings.alignment.retire_tainted:
             self._retirement.remove_left_files()

@@ -25,9 +25,9 @@ class Retirement:
 
     def step(self) -> None:
         """One look: what is in force first, then all that nothing names any more."""
-        replacement = replace(self._store.rollouts.desired(), self._store.rollouts.newest(), time.time())
-        if replacement is not None:
-            self._propose(*replacement)
+        next_one = successor(self._store.rollouts.desired(), self._store.rollouts.newest(), time.time())
+        if next_one is not None:
+            self._propose(*next_one)
         for adapter in self._store.adapters.to_retire():
             self._retire(adapter)
 
@@ -59,7 +59,7 @@ class Retirement:
             self._blobs.remove_folder(adapter.blob)
 
 
-def replace(desired: Desired, newest: Rollout, now: float) -> tuple[Rollout, str, str | None] | None:
+def successor(desired: Desired, newest: Rollout, now: float) -> tuple[Rollout, str, str | None] | None:
     """The rollout in force, and the versions to serve in its place; none where all that it names may serve.
 
     A version that could not be prepared at the last attempt is not tried again: the base always can.

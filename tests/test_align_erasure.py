@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from records import adapter_row, correction, response, running
 
 from align.alignment import publish
@@ -272,6 +275,59 @@ def test_more_images_than_one_transaction_takes_are_all_removed(store: Store, tr
     removed: list[str] = []
     assert store.erasures.remove_images(removed.append) == 248
     assert sorted(removed) == shown[2:]
+
+
+# --- whatever the order
+
+
+ACTS = st.lists(
+    st.tuples(st.sampled_from(["answer", "correct", "response", "correction", "source"]), st.integers(0, 5)),
+    min_size=4,
+    max_size=20,
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(acts=ACTS)
+def test_whatever_is_said_and_erased_the_files_hold_what_is_kept_and_nothing_else(
+    tmp_path_factory: pytest.TempPathFactory, acts: list[tuple[str, int]]
+) -> None:
+    folder = tmp_path_factory.mktemp("state")
+    store, tree = Store(f"sqlite:///{folder}/errata.db"), Blobs(str(folder / "blobs"), folder / "cache")
+    answers: dict[str, int] = {}  # kept responses: their image
+    corrections: dict[str, str] = {}  # kept corrections: their response
+    for number, (act, choice) in enumerate(acts):
+        one = sorted(answers)[choice % len(answers)] if answers else None
+        if act == "answer":
+            name = f"r{number}"
+            answers[name] = choice % 3
+            image, key = f"<image {choice % 3}>".encode(), f"key-{choice % 2}"
+            answer(store, tree, name, image, text=f"<said in {name}>", key_id=key)
+        elif one is not None and act == "correct":
+            corrections[f"c{number}"] = one
+            text = f"<better in c{number}>"
+            store.corrections.add(correction(f"c{number}", response_id=one, corrected_text=text))
+        elif one is not None and act == "response":
+            erase_response(store, tree, one)
+            del answers[one]
+        elif corrections and act == "correction":
+            erase_correction(store, tree, gone := sorted(corrections)[choice % len(corrections)])
+            del corrections[gone]
+        elif one is not None and act == "source":
+            key = store.responses.get(one).key_id
+            erase_source(store, tree, key)
+            answers = {
+                name: shown for name, shown in answers.items() if store.responses.get(name).key_id != key
+            }
+        corrections = {name: of for name, of in corrections.items() if of in answers}
+    store.database.empty_log()
+    found = set(re.findall(rb"<[a-z]+ [ \w]+>", files(folder)))
+    store.close()
+    assert found == {
+        *(f"<image {image}>".encode() for image in answers.values()),
+        *(f"<said in {name}>".encode() for name in answers),
+        *(f"<better in {name}>".encode() for name in corrections),
+    }
 
 
 # --- the write-ahead log

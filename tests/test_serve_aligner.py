@@ -17,7 +17,7 @@ from served import wait_until
 from tiny_models import tiny_llava
 
 from align.config import GateConfig, LoraSettings, TrainingConfig
-from align.errors import NothingToLearn, TrainingStopped
+from align.errors import NotFound, NothingToLearn, TrainingStopped
 from align.job import run_job
 from align.manifest import freeze
 from align.state import Adapter, Blobs, Run, Store
@@ -391,6 +391,22 @@ def test_an_aligner_killed_in_mid_training_has_a_successor_that_ends_the_run(
     assert ended.report is not None
     assert store.adapters.get("v0001").digest == whole.digest
     assert not (settings.state / "runs" / left.id).exists()
+
+
+def test_images_of_a_deletion_that_was_cut_off_are_removed_at_the_next_start(
+    settings: Settings, store: Store
+) -> None:
+    blobs = Blobs(settings.blobs_url, cache=settings.state / "cache")
+    digest = blobs.put_image(b"image")
+    parts = [{"type": "image", "sha256": digest}]
+    store.responses.add(response("r1", conversation=[{"role": "user", "content": parts}]))
+    store.erasures.response("r1")
+    assert blobs.get_image(digest) == b"image"
+    aligner = Aligner(settings)
+    aligner.start()
+    aligner.stop()
+    with pytest.raises(NotFound):
+        blobs.get_image(digest)
 
 
 def test_a_database_error_in_one_step_does_not_end_the_thread(

@@ -17,7 +17,7 @@ from align.state import Blobs, Rollout, Store
 from align.state.rollouts import INITIAL, Desired
 from serve import aligner as module
 from serve.aligner import Aligner
-from serve.retirement import Retirement, replace
+from serve.retirement import Retirement, successor
 from serve.settings import AlignmentSettings, Settings
 
 
@@ -189,15 +189,15 @@ def rollout(generation: int, live: str, status: str = "committed", candidate: st
 
 def test_nothing_is_replaced_where_all_may_serve() -> None:
     desired = Desired((rollout(2, "v0002"), rollout(1, "v0001"), INITIAL), withheld=frozenset({"v0001"}))
-    assert replace(desired, desired.committed[0], 1.0) is None
+    assert successor(desired, desired.committed[0], 1.0) is None
 
 
 def test_a_version_that_could_not_be_prepared_is_not_tried_again() -> None:
     desired = Desired((rollout(2, "v0002"), rollout(1, "v0001"), INITIAL), withheld=frozenset({"v0002"}))
     in_force = desired.committed[0]
-    assert replace(desired, in_force, 1.0) == (in_force, "v0001", None)
-    assert replace(desired, rollout(3, "v0001", "abandoned"), 1.0) == (in_force, "base", None)
-    assert replace(desired, rollout(3, "v0009", "abandoned"), 1.0) == (in_force, "v0001", None)
+    assert successor(desired, in_force, 1.0) == (in_force, "v0001", None)
+    assert successor(desired, rollout(3, "v0001", "abandoned"), 1.0) == (in_force, "base", None)
+    assert successor(desired, rollout(3, "v0009", "abandoned"), 1.0) == (in_force, "v0001", None)
 
 
 def test_a_deletion_does_not_wait_for_a_run_under_way(
