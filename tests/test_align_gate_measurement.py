@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from tiny_models import tiny_llava
 from transformers import AutoModelForImageTextToText
 
 from align.adapter import attach_adapter, save_adapter
+from align.alignment import judge
 from align.config import AlignmentConfig, GateConfig, LoraSettings, ObjectiveConfig, TrainingConfig
 from align.conversation import Conversation, Image, Message, Text
 from align.errors import EvaluationFailed, InvalidAdapter
@@ -25,10 +27,12 @@ from align.gate.decoding import greedy_answers
 from align.gate.items import prepare_items
 from align.gate.measurement import divergence, measure
 from align.gate.truth import scene_described, truth_of
+from align.manifest import Frozen
 from align.rendering import Renderer
 from align.scenes.captions import CAPTION_PROMPTS
 from align.scenes.draw import png_bytes
 from align.scenes.world import sample_scene
+from align.state import Blobs, Store
 from align.training import train
 
 TRAINING = TrainingConfig(
@@ -131,14 +135,48 @@ def test_a_fresh_adapter_changes_nothing_and_is_refused_for_it(base: Path, tmp_p
     )
 
 
-def test_weights_that_are_no_numbers_are_found_before_anything_is_measured(
-    base: Path, adapter: Path, tmp_path: Path
-) -> None:
-    broken = tmp_path / "broken"
-    shutil.copytree(adapter, broken)
-    weights = load_file(broken / "adapter_model.safetensors")
+@pytest.fixture(scope="module")
+def broken(adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The adapter with one weight that is no number."""
+    folder = tmp_path_factory.mktemp("broken") / "adapter"
+    shutil.copytree(adapter, folder)
+    weights = load_file(folder / "adapter_model.safetensors")
     next(iter(weights.values()))[0, 0] = math.nan
-    save_file(weights, broken / "adapter_model.safetensors", metadata={"format": "pt"})
+    save_file(weights, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("flaw", "reason"),
+    [
+        ("broken", r"could not be measured: .* holds weights that are not finite; train it again"),
+        ("late", r"could not be measured: the evaluation was not done within 0.01 s"),
+        ("empty", r"there are no held-out corrections to judge by"),
+        ("few", r"only 5 held-out corrections, 20 are needed for a decision"),
+    ],
+)
+def test_a_run_that_cannot_be_judged_is_refused_with_the_reason(
+    base: Path, adapter: Path, broken: Path, tmp_path: Path, flaw: str, reason: str
+) -> None:
+    held_out = [] if flaw == "empty" else corrections(base, 5)
+    frozen = Frozen((), held_out, (), (), accepted_answers(base, 30, start=5), 0, "base")
+    gate = GateConfig(max_seconds=0.01 if flaw == "late" else 600, max_new_tokens=2)
+    store = Store(f"sqlite:///{tmp_path}/errata.db")
+    verdict, _ = judge(
+        store,
+        Blobs(str(tmp_path / "blobs"), cache=tmp_path / "cache"),
+        frozen,
+        str(base),
+        broken if flaw == "broken" else adapter,
+        CONFIG.model_copy(update={"gate": gate}),
+    )
+    store.close()
+    assert verdict.decision == "refused"
+    assert len(verdict.reasons) == 1
+    assert re.search(reason, verdict.reasons[0])
+
+
+def test_weights_that_are_no_numbers_are_found_before_anything_is_measured(base: Path, broken: Path) -> None:
     with pytest.raises(InvalidAdapter, match="holds weights that are not finite"):
         measured(base, None, broken)
 
