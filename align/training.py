@@ -46,7 +46,7 @@ class TrainingResult:
     final: Metrics
     margin_quartiles: tuple[float, ...]
     warnings: tuple[str, ...]
-    seconds: float
+    seconds: float  # of the last attempt, where the run broke off
 
 
 def train(

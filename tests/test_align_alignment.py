@@ -13,7 +13,7 @@ import pytest
 from records import SERVED, adapter_row, correction, response
 
 from align import alignment
-from align.alignment import align, publish
+from align.alignment import align, at_most_every, publish
 from align.config import AlignmentConfig, GateConfig
 from align.erasure import erase_correction, erase_response
 from align.errors import (
@@ -33,6 +33,7 @@ from align.scenes import MODEL_PATH
 from align.split import drawn_by_lot
 from align.state import Blobs, Run, Store
 from align.state.manifests import items_of
+from align.steps import Metrics
 from align.training import TrainingResult
 
 CONFIG = AlignmentConfig(held_out_share=0.5, max_general=2)
@@ -435,3 +436,15 @@ def test_a_live_adapter_whose_files_are_gone_cannot_be_compared_with(
     frozen = replace(freeze(store, blobs, CONFIG), live="v0001")
     with pytest.raises(NotFound, match="not in the blob store, or not whole"):
         alignment.judge(store, blobs, frozen, "the/base", tmp_path, CONFIG)
+
+
+def test_steps_are_told_of_first_last_and_not_too_often_in_between() -> None:
+    seldom: list[Metrics] = []
+    always: list[Metrics] = []
+    tell_seldom, tell_always = at_most_every(60, seldom.append), at_most_every(0, always.append)
+    steps = [{"step": float(step), "num_steps": 5.0} for step in range(1, 6)]
+    for metrics in steps:
+        tell_seldom(metrics)
+        tell_always(metrics)
+    assert seldom == [steps[0], steps[4]]
+    assert always == steps

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from corrections import accepted_answers, corrections
 from records import corrected, correction, served
+from structlog.testing import capture_logs
 from tiny_models import tiny_llava
 
 from align.alignment import align
@@ -145,12 +146,17 @@ def test_a_run_that_was_stopped_ends_with_the_adapter_of_an_undisturbed_one(
     other_settings = CONFIG.model_copy(
         update={"training": TrainingConfig(num_epochs=9), "held_out_share": 0.9}
     )
-    adapter = align(filled, blobs, run, str(base), other_settings, tmp_path / "run")
+    with capture_logs() as logs:
+        adapter = align(filled, blobs, run, str(base), other_settings, tmp_path / "run")
     ended = filled.runs.get(run.id)
     assert adapter.digest == whole.digest
     assert ended.manifest == run.manifest
     assert (ended.status, ended.adapter, ended.attempts) == ("refused", "v0001", 2)
     assert not (tmp_path / "run").exists()
+    lines = [line for line in logs if line["event"] == "training"]
+    assert [line["step"] for line in lines] == [3, whole.history[-1]["num_steps"]]
+    words = {name: value for name, value in lines[0].items() if isinstance(value, str)}
+    assert words == {"event": "training", "log_level": "info", "run": run.id}, "figures, and nobody's words"
 
 
 def test_a_run_goes_on_only_with_the_model_it_began_with(
