@@ -35,7 +35,11 @@ class ObjectiveConfig(_Config):
     preference_weight: float = Field(
         1.0, ge=0, description="Weight of dense DPO. 0 with an anchor is SFT on the corrected answers."
     )
-    beta: float = Field(0.5, gt=0, description="Scale of the rewards. Belongs to one form of `normalize`.")
+    beta: float = Field(
+        0.5,
+        gt=0,
+        description="Scale of the rewards, and so how soon a margin is wide enough; fits one form of `normalize`.",
+    )
     gamma: float = Field(5.0, ge=1, description="Weight of a corrected token; an unchanged one weighs 1.")
     normalize: bool = Field(
         True,

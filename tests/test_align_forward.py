@@ -106,7 +106,7 @@ def plain_loss(policy: Any, pairs: list[PreparedPair], objective: ObjectiveConfi
                 reference = weights @ plain_logps(policy, pair, side)
             score = weights @ plain_logps(policy, pair, side) - reference
             rewards.append(objective.beta * (score / weights.sum() if objective.normalize else score))
-        loss = -F.logsigmoid(rewards[0] - rewards[1])
+        loss = -objective.preference_weight * F.logsigmoid(rewards[0] - rewards[1])
         if objective.anchor_weight:
             loss = loss - objective.anchor_weight * plain_logps(policy, pair, pair.pair.chosen).mean()
         losses.append(loss)

@@ -36,7 +36,7 @@ from align.state import Blobs, Store
 from align.training import train
 
 TRAINING = TrainingConfig(
-    objective=ObjectiveConfig(beta=0.5),
+    objective=ObjectiveConfig(preference_weight=1.0, beta=0.5),
     lora=LoraSettings(rank=4),
     learning_rate=5e-3,
     num_epochs=2,

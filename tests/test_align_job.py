@@ -27,7 +27,7 @@ from align.training import TrainingResult, train
 pytestmark = pytest.mark.filterwarnings("ignore:.* is deprecated:DeprecationWarning:ray.*")
 
 CONFIG = TrainingConfig(
-    objective=ObjectiveConfig(beta=0.5),
+    objective=ObjectiveConfig(preference_weight=1.0, beta=0.5),
     lora=LoraSettings(rank=4),
     learning_rate=5e-3,
     num_epochs=2,

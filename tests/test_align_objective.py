@@ -20,8 +20,8 @@ from align.objective import (
     reference_table,
 )
 
-PLAIN = ObjectiveConfig(beta=0.1, gamma=1, normalize=False, anchor_weight=0)
-DENSE = ObjectiveConfig(beta=0.5, gamma=5, normalize=True, anchor_weight=0)
+PLAIN = ObjectiveConfig(preference_weight=1, beta=0.1, gamma=1, normalize=False, anchor_weight=0)
+DENSE = ObjectiveConfig(preference_weight=1, beta=0.5, gamma=5, normalize=True, anchor_weight=0)
 
 
 def answers(logps: list[float], corrected: list[int], padding: int = 0) -> AnswerLogps:

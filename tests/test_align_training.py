@@ -31,7 +31,7 @@ from align.steps import TrainingRun
 from align.training import TrainingResult, train
 
 QUICK = TrainingConfig(
-    objective=ObjectiveConfig(beta=0.5),
+    objective=ObjectiveConfig(preference_weight=1.0, beta=0.5),
     lora=LoraSettings(rank=4),
     learning_rate=5e-3,
     num_epochs=2,
@@ -83,7 +83,8 @@ def plain_loss(policy: Any, base: Any, pairs: list[PreparedPair], objective: Obj
             rewards.append(objective.beta * (score - reference))
         unweighted = objective.model_copy(update={"gamma": 1.0})
         anchor = -plain_score(policy, pair, chosen, unweighted)
-        loss = -F.logsigmoid(rewards[0] - rewards[1]) + objective.anchor_weight * anchor
+        loss = -objective.preference_weight * F.logsigmoid(rewards[0] - rewards[1])
+        loss = loss + objective.anchor_weight * anchor
         if pair.misleading is not None:
             loss = loss - objective.image_contrast_weight * F.logsigmoid(rewards[0] - rewards[2])
         losses.append(loss)

@@ -113,7 +113,7 @@ def test_settings_of_where_a_run_runs_do_not_make_it_another_cell() -> None:
     cells = Cells(str(MODEL_PATH), Path("cells"), 1, 4)
 
     def path(**changes: object) -> Path:
-        config = TrainingConfig.model_validate(DEFAULT.model_dump() | changes)
+        config = TrainingConfig.model_validate(TrainingConfig().model_dump() | changes)
         return cells._path(Cell(Recipe("one", "one", config), 200, 0, "test", 1024))
 
     assert path(num_threads=2, num_workers=4, micro_batch_size=2) == path()
@@ -124,7 +124,8 @@ def test_settings_of_where_a_run_runs_do_not_make_it_another_cell() -> None:
 def test_every_recipe_has_a_name_of_its_own_and_the_table_holds_the_default() -> None:
     for recipes in (TABLE, SEARCH):
         assert len({recipe.name for recipe in recipes}) == len(recipes)
-    assert next(recipe for recipe in TABLE if recipe.name == "default").config == TrainingConfig()
+    assert DEFAULT in TABLE
+    assert DEFAULT.config == TrainingConfig()
 
 
 def test_the_command_goes_on_with_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

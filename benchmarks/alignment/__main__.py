@@ -24,7 +24,7 @@ from align.scenes.world import Split
 from .cells import Cell, Cells
 from .figures import Figures, figures
 from .recipes import BASE, SEARCH, TABLE, Recipe
-from .report import Rows, plot, table, to_json
+from .report import Rows, plot, tables, to_json
 
 RESULTS = Path(__file__).parent.parent / "results"
 
@@ -48,7 +48,7 @@ def _run(options: argparse.Namespace, console: Console) -> None:
         for cell in _planned(recipes, options):
             _do(cells, cell, console)
     base, rows = gathered(cells, recipes, options)
-    Console(width=220).print(table(rows, base, recipes))
+    Console(width=200).print(*tables(rows, base, recipes))
     if options.json:
         asked = {"split": _split(options), "num_scenes": options.scenes}
         options.json.write_text(json.dumps(to_json(rows, base, recipes, asked), indent=2) + "\n")
@@ -104,7 +104,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--search", action="store_true", help="candidates on the development split, to choose from"
     )
-    parser.add_argument("--only", nargs="+", metavar="RECIPE", help="some recipes of the table or the search")
+    names = sorted({recipe.name for recipe in (*TABLE, *SEARCH)})
+    parser.add_argument(
+        "--only", nargs="+", choices=names, metavar="RECIPE", help=f"some of {', '.join(names)}"
+    )
     parser.add_argument("--corrections", nargs="+", type=int, default=[200, 400, 800, 1400])
     parser.add_argument("--seeds", type=int, default=3, help="each has its own corrections and first weights")
     parser.add_argument("--scenes", type=int, default=1024, help="scenes that are asked about")

@@ -48,12 +48,15 @@ Totals = dict[str, np.ndarray]
 
 def _over(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """Their ratio; no number where a resample happens to hold nothing to divide by."""
-    return np.divide(part, whole, out=np.full_like(part, np.nan), where=whole > 0)
+    result = np.full_like(part, np.nan)
+    np.divide(part, whole, out=result, where=whole > 0)
+    return result
 
 
 def _over_generalisation(of: Totals) -> np.ndarray:
-    typical = _over(of["invented_typical"], of["absent_typical"])
-    return 100 * (typical - _over(of["invented_elsewhere"], of["absent_elsewhere"]))
+    points: np.ndarray = 100 * _over(of["invented_typical"], of["absent_typical"])
+    points -= 100 * _over(of["invented_elsewhere"], of["absent_elsewhere"])
+    return points
 
 
 _FIGURES: dict[str, Callable[[Totals], np.ndarray]] = {

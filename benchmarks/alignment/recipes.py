@@ -7,8 +7,6 @@ from typing import Any, Literal
 
 from align.config import ObjectiveConfig, TrainingConfig
 
-DEFAULT = TrainingConfig()
-
 
 @dataclass(frozen=True)
 class Recipe:
@@ -20,43 +18,50 @@ class Recipe:
     learns_from: Literal["corrections", "true captions"] = "corrections"
 
 
-def changed(learning_rate: float = DEFAULT.learning_rate, **objective: Any) -> TrainingConfig:
-    """The default with another rate, and its objective with other fields."""
-    fields = DEFAULT.objective.model_dump() | objective
-    changes = {"objective": ObjectiveConfig.model_validate(fields), "learning_rate": learning_rate}
-    return DEFAULT.model_copy(update=changes)
+PAPER = {"preference_weight": 1.0, "beta": 0.5, "gamma": 5.0, "normalize": True, "anchor_weight": 0.0}
+"""RLHF-V's dense DPO as its paper has it. Each recipe says what it has instead, so that none moves with the default."""
+SUMS = {"beta": 0.1, "normalize": False}
+"""As its released code has it now, where gamma is 1.1; ordinary DPO with gamma 1."""
+ANCHORED = {"beta": 5.0, "preference_weight": 0.1, "anchor_weight": 1.0}
+"""A small preference beside SFT. Ten times the beta: a margin of some nats a deciding token is enough."""
+
+
+def dense(learning_rate: float, **objective: Any) -> TrainingConfig:
+    """Three epochs; the objective is the paper's but for these fields."""
+    config = TrainingConfig(learning_rate=learning_rate, num_epochs=3)
+    return config.model_copy(update={"objective": ObjectiveConfig.model_validate(PAPER | objective)})
+
+
+def sft(learning_rate: float) -> TrainingConfig:
+    return dense(learning_rate, preference_weight=0.0, anchor_weight=1.0)
 
 
 BASE = Recipe("base", "base", None)
-SFT = changed(1e-3, preference_weight=0.0)
-SFT_FIRST = {"num_epochs": 2, "learning_rate": 1e-3}
+DEFAULT = Recipe("default", "default", TrainingConfig())
+FIRST = {"sft_first": {"num_epochs": 2, "learning_rate": 5e-4}}
 
 TABLE: tuple[Recipe, ...] = (
-    Recipe("default", "default", DEFAULT),
-    Recipe("sft", "SFT on corrected answers", SFT),
-    Recipe("ceiling", "SFT on true captions (ceiling)", SFT, "true captions"),
+    DEFAULT,
+    Recipe("sft", "SFT on corrected answers", sft(5e-4)),
+    Recipe("ceiling", "SFT on true captions (ceiling)", sft(5e-4), "true captions"),
+    Recipe("dpo", "DPO", dense(5e-4, **SUMS, gamma=1.0)),
+    Recipe("dense-paper", "dense DPO, paper form", dense(5e-4)),
+    Recipe("dense-released", "dense DPO, paper form, released weights", dense(5e-4, weighting="released")),
+    Recipe("dense-sums", "dense DPO, sums", dense(5e-4, **SUMS, gamma=1.1)),
+    Recipe("dense-anchored", "dense DPO beside SFT, beta 5", dense(5e-4, **ANCHORED)),
+    Recipe("sft-first", "SFT first, then dense DPO with anchor", dense(2e-4, **ANCHORED, **FIRST)),
 )
 
 SEARCH: tuple[Recipe, ...] = (
-    Recipe("sft-1e-3", "SFT, rate 1e-3", SFT),
-    Recipe("sft-2e-3", "SFT, rate 2e-3", changed(2e-3, preference_weight=0.0)),
-    Recipe("sft-5e-4", "SFT, rate 5e-4", changed(5e-4, preference_weight=0.0)),
-    Recipe("paper-2e-4", "dense DPO, paper form", changed(anchor_weight=0.0)),
-    Recipe("paper-5e-4", "dense DPO, paper form, rate 5e-4", changed(5e-4, anchor_weight=0.0)),
-    Recipe("anchor-2e-4", "dense DPO with anchor", changed()),
-    Recipe("anchor-5e-4", "dense DPO with anchor, rate 5e-4", changed(5e-4)),
-    Recipe("leash-5e-4", "dense DPO with anchor, beta 5, rate 5e-4", changed(5e-4, beta=5.0)),
-    Recipe("leash-1e-3", "dense DPO with anchor, beta 5, rate 1e-3", changed(1e-3, beta=5.0)),
-    Recipe(
-        "light-1e-3",
-        "a tenth of dense DPO, beta 5, rate 1e-3",
-        changed(1e-3, beta=5.0, preference_weight=0.1),
-    ),
-    Recipe("dpo-2e-4", "DPO", changed(beta=0.1, gamma=1.0, normalize=False, anchor_weight=0.0)),
-    Recipe(
-        "dpo-anchor-1e-3", "DPO with anchor, rate 1e-3", changed(1e-3, beta=0.1, gamma=1.0, normalize=False)
-    ),
-    Recipe("sums-2e-4", "dense DPO, sums", changed(beta=0.1, gamma=1.1, normalize=False, anchor_weight=0.0)),
-    Recipe("released-2e-4", "dense DPO, released weights", changed(weighting="released", anchor_weight=0.0)),
-    Recipe("sft-first", "SFT first, then dense DPO with anchor", changed(sft_first=SFT_FIRST, beta=5.0)),
+    Recipe("sft-5e-4", "SFT, rate 5e-4", sft(5e-4)),
+    Recipe("sft-1e-3", "SFT, rate 1e-3", sft(1e-3)),
+    Recipe("sft-2e-3", "SFT, rate 2e-3", sft(2e-3)),
+    Recipe("paper-2e-4", "dense DPO, paper form, rate 2e-4", dense(2e-4)),
+    Recipe("paper-5e-4", "dense DPO, paper form, rate 5e-4", dense(5e-4)),
+    Recipe("anchor-2e-4", "dense DPO with anchor, rate 2e-4", dense(2e-4, anchor_weight=1.0)),
+    Recipe("anchor-5e-4", "dense DPO with anchor, rate 5e-4", dense(5e-4, anchor_weight=1.0)),
+    Recipe("leash-5e-4", "the same, beta 5, rate 5e-4", dense(5e-4, anchor_weight=1.0, beta=5.0)),
+    Recipe("leash-1e-3", "the same, beta 5, rate 1e-3", dense(1e-3, anchor_weight=1.0, beta=5.0)),
+    Recipe("light-5e-4", "a tenth of dense DPO beside SFT, beta 5, rate 5e-4", dense(5e-4, **ANCHORED)),
+    Recipe("light-1e-3", "a tenth of dense DPO beside SFT, beta 5, rate 1e-3", dense(1e-3, **ANCHORED)),
 )

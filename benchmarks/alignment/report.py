@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,37 +41,53 @@ def to_json(rows: Rows, base: Figures, recipes: Sequence[Recipe], asked: dict[st
 _TAUGHT = {"objective", "lora", "learning_rate", "num_epochs", "batch_size", "warmup_ratio", "max_grad_norm"}
 
 
-def table(rows: Rows, base: Figures, recipes: Sequence[Recipe]) -> Table:
-    result = Table(
-        "recipe", "corrections", "seeds", "hallucinated %", "of base %", "coverage %", "of base %", "words",
-        "unreadable %", "over-generalised", "yes/no %", *(f"{kind} /100" for kind in SHOWN_KINDS),
-    )  # fmt: skip
-    result.add_row("base", "", "", *_cells(base))
+def tables(rows: Rows, base: Figures, recipes: Sequence[Recipe]) -> tuple[Table, Table]:
+    """The answers as wholes, and wrong claims per 100 answers by kind."""
+    wholes = ("hallucinated %", "of base %", "coverage %", "of base %", "words", "unreadable %")
+    return (
+        _table((*wholes, "over-generalised", "yes/no %"), _of_answers, rows, base, recipes),
+        _table([f"wrong {kind} /100" for kind in SHOWN_KINDS], _by_kind, rows, base, recipes),
+    )
+
+
+def _table(
+    headings: Sequence[str],
+    shown: Callable[[Figures], list[str]],
+    rows: Rows,
+    base: Figures,
+    recipes: Sequence[Recipe],
+) -> Table:
+    table = Table("recipe", "corrections", "seeds", *headings)
+    table.add_row("base", "", "", *shown(base))
     for recipe in recipes:
-        result.add_section()
+        table.add_section()
         for num, figures in rows.get(recipe.name, {}).items():
-            result.add_row(recipe.title, f"{num:,}", str(figures["num_seeds"]), *_cells(figures))
-    return result
+            table.add_row(recipe.title, f"{num:,}", str(figures["num_seeds"]), *shown(figures))
+    return table
 
 
-def _cells(of: Figures) -> list[str]:
-    def shown(name: str, scale: float = 100, digits: int = 1) -> str:
-        if name not in of:
-            return ""
-        low, high = of[f"{name}_interval"]
-        return f"{of[name] * scale:.{digits}f} [{low * scale:.{digits}f}, {high * scale:.{digits}f}]"
-
+def _of_answers(of: Figures) -> list[str]:
     return [
-        shown("hallucinated"),
-        shown("hallucinated_of_base", digits=0),
-        shown("coverage"),
-        shown("coverage_of_base"),
+        _estimate(of, "hallucinated"),
+        _estimate(of, "hallucinated_of_base", digits=0),
+        _estimate(of, "coverage"),
+        _estimate(of, "coverage_of_base"),
         f"{of['words']:.1f}",
         f"{of['unreadable'] * 100:.1f}",
-        shown("over_generalisation", 1),
-        shown("yes_no_accuracy"),
-        *(f"{of['segments'][kind]:.1f}" for kind in SHOWN_KINDS),
+        _estimate(of, "over_generalisation", 1),
+        _estimate(of, "yes_no_accuracy"),
     ]
+
+
+def _by_kind(of: Figures) -> list[str]:
+    return [_estimate(of["segments"], kind, 1) for kind in SHOWN_KINDS]
+
+
+def _estimate(of: Figures, name: str, scale: float = 100, digits: int = 1) -> str:
+    if name not in of:
+        return ""
+    low, high = of[f"{name}_interval"]
+    return f"{of[name] * scale:.{digits}f} [{low * scale:.{digits}f}, {high * scale:.{digits}f}]"
 
 
 def plot(rows: Rows, base: Figures, recipes: Sequence[Recipe], path: Path) -> None:
