@@ -33,10 +33,10 @@ class ObjectiveConfig(_Config):
     """What is minimised: dense DPO (RLHF-V, arXiv 2312.00849), an anchor, an image contrast, each by its weight."""
 
     preference_weight: float = Field(
-        1.0, ge=0, description="Weight of dense DPO. 0 with an anchor is SFT on the corrected answers."
+        0.1, ge=0, description="Weight of dense DPO. 0 with an anchor is SFT on the corrected answers."
     )
     beta: float = Field(
-        0.5,
+        5.0,
         gt=0,
         description="Scale of the rewards, and so how soon a margin is wide enough; fits one form of `normalize`.",
     )
@@ -126,7 +126,7 @@ class TrainingConfig(_Config):
     objective: ObjectiveConfig = ObjectiveConfig()
     lora: LoraSettings = LoraSettings()
     forward: ForwardConfig = ForwardConfig()
-    learning_rate: float = Field(2e-4, gt=0, description="Peak rate of AdamW.")
+    learning_rate: float = Field(3e-4, gt=0, description="Peak rate of AdamW.")
     num_epochs: int = Field(3, ge=1, description="Passes over all pairs.")
     batch_size: int = Field(16, ge=1, description="Pairs per optimizer step, over all workers.")
     micro_batch_size: int = Field(8, ge=1, description="Pairs per forward pass of one worker.")

@@ -24,7 +24,7 @@ from align.objective import AnswerLogps, Losses, Reference, pair_losses, referen
 from align.rendering import Renderer
 from align.steps import TrainingRun
 
-DPO = ObjectiveConfig(beta=0.1, gamma=1.0, normalize=False, anchor_weight=0.0)
+DPO = ObjectiveConfig(preference_weight=1.0, beta=0.1, gamma=1.0, normalize=False, anchor_weight=0.0)
 """Ordinary DPO, which both know."""
 CONFIG = TrainingConfig(objective=DPO)
 
