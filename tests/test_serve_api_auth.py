@@ -29,6 +29,8 @@ GUARDED = [
     ("DELETE", "/v1/feedback/corr-9", "feedback"),
     ("DELETE", "/feedback/corr-9", "feedback"),
     ("DELETE", "/v1/sources/key-9", "admin"),
+    ("GET", "/v1/reviews", "admin"),
+    ("POST", "/v1/reviews/corr-9", "admin"),
     ("POST", "/v1/adapters/rollback", "admin"),
     ("POST", "/v1/adapters/v9/admit", "admin"),
     ("POST", "/v1/adapters/v9/promote", "admin"),
