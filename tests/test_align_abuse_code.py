@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from align.abuse.code import inserted_code
@@ -19,6 +21,8 @@ SERVED = "A red cup stands on the table."
         "<img src=x onerror=go>",
         "</b>",
         "os.system(",
+        "...os.system(",
+        "1.os.system(",
         "eval(x)",
         "import os",
         "rm -rf /",
@@ -33,6 +37,14 @@ SERVED = "A red cup stands on the table."
 def test_code_is_found_wherever_it_stands(code: str) -> None:
     for corrected in (f"{SERVED} {code} ", f"{code} {SERVED}"):
         assert inserted_code(SERVED, corrected), corrected
+
+
+@pytest.mark.parametrize("piece", ["a.", "a", "a-", "<a ", "{", "$", "`"])
+def test_a_long_hostile_text_is_looked_through_in_no_time(piece: str) -> None:
+    """From every place anew, the first of these would take minutes."""
+    started = time.process_time()
+    inserted_code(SERVED, piece * 100_000)
+    assert time.process_time() - started < 10
 
 
 @pytest.mark.parametrize(

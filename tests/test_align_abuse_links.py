@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from align.abuse.links import inserted_links
@@ -24,6 +26,11 @@ SERVED = "A red cup stands on the table."
         "someone@evil.example",
         "10.0.0.1:8080/x",
         "ｅｖｉｌ.com",
+        "...evil.com",
+        "a..evil.com",
+        "-evil.com",
+        "1https://evil.example",
+        ".someone@evil.example",
     ],
 )
 def test_an_address_is_found_wherever_it_stands(link: str) -> None:
@@ -43,6 +50,14 @@ def test_an_address_is_found_wherever_it_stands(link: str) -> None:
 )
 def test_prose_holds_no_address(corrected: str) -> None:
     assert inserted_links(SERVED, corrected) == []
+
+
+@pytest.mark.parametrize("piece", ["a.", "a-", "a+", "a@", "1.", "a:/", "www."])
+def test_a_long_hostile_text_is_looked_through_in_no_time(piece: str) -> None:
+    """From every place anew, the first of these would take minutes."""
+    started = time.process_time()
+    inserted_links(SERVED, piece * 100_000)
+    assert time.process_time() - started < 10
 
 
 def test_an_address_that_was_served_was_not_inserted() -> None:

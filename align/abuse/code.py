@@ -10,7 +10,7 @@ _CODE = re.compile(
       ```                                              # a fence of Markdown
     | !?\[[^\]]*\]\([^)]*\)                            # its links and images
     | </?[a-z][a-z0-9-]*(?:\s[^<>]*)?/?>               # a tag of HTML or XML
-    | \b[a-z_]\w*(?:\.[a-z_]\w*)+\(                    # a call of a method: os.system(
+    | (?<![\w.])[\w.]*\.[a-z_]\w*+\(                   # a call of a method: os.system(
     | \b(?:eval|exec|system|require|alert)\(
     | \bimport\s+(?:os|sys|subprocess|socket)\b
     | \b(?:rm\s+-\w*[rf]|curl\s+-|wget\s+-|sudo\s+\w+|bash\s+-c|powershell\s+-)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import unicodedata
 
+# each run of characters is looked at from its beginning only: from everywhere, long ones would take for ever
 _LINK = re.compile(
     r"""
-      \b[a-z][a-z0-9+.-]*://\S+
+      (?<![a-z0-9+.-])[a-z0-9+.-]++://\S+
     | \b(?:mailto|javascript|tel):\S+
     | \bwww\.\S+
-    | \b[\w.+-]+@[\w-]+\.[\w.-]+                       # an address of e-mail
-    | \b(?:[a-z0-9-]+\.)+(?:com|net|org|info|biz|io|ai|app|dev|gov|edu|xyz|top|site|online|shop|club)\b\S*
+    | (?<![\w.+-])[\w.+-]++@[\w-]+\.[\w.-]+            # an address of e-mail
+    | (?<![a-z0-9.-])(?:[a-z0-9-]*\.)+(?:com|net|org|info|biz|io|ai|app|dev|gov|edu|xyz|top|site|online|shop|club)\b\S*
     | \b(?:\d{1,3}\.){3}\d{1,3}\b\S*
     """,
     re.IGNORECASE | re.VERBOSE,
