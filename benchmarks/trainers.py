@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
 import torch
-from PIL import Image as Picture
 from torch import Tensor
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from align.adapter import attach_adapter, target_pattern
 from align.config import ForwardConfig, ObjectiveConfig, TrainingConfig
-from align.conversation import Image
 from align.dataset import prepare_pairs
 from align.examples import Example
+from align.formats.trl import trl_row, trl_schema
 from align.forward import PairForward
 from align.logprobs import AnswerBatch
 from align.objective import AnswerLogps, Losses, Reference, pair_losses, reference_table
@@ -156,35 +155,8 @@ def dpo_trainer(model_path: str, examples: Sequence[Example], num_epochs: int) -
         disable_tqdm=True,
         dataloader_pin_memory=False,
     )
-    rows = Dataset.from_list([_row(example) for example in examples])
+    rows = pa.Table.from_pylist([trl_row(example, True) for example in examples], trl_schema(True))
     processor = AutoProcessor.from_pretrained(model_path)
-    return DPOTrainer(model, args=settings, train_dataset=rows, processing_class=processor, peft_config=lora)
-
-
-def _row(example: Example) -> dict[str, Any]:
-    pictures = [
-        Picture.open(io.BytesIO(example.images[sha256])).convert("RGB")
-        for sha256 in example.conversation.image_ids
-    ]
-    prompt = [
-        {
-            "role": message.role,
-            "content": [
-                {"type": "image", "text": None}
-                if isinstance(part, Image)
-                else {"type": "text", "text": part.text}
-                for part in message.parts
-            ],
-        }
-        for message in example.conversation.messages
-    ]
-    return {
-        "images": pictures,
-        "prompt": prompt,
-        "chosen": _answer(example.corrected_text),
-        "rejected": _answer(example.served_text),
-    }
-
-
-def _answer(text: str) -> list[dict[str, Any]]:
-    return [{"role": "assistant", "content": [{"type": "text", "text": text}]}]
+    return DPOTrainer(
+        model, args=settings, train_dataset=Dataset(rows), processing_class=processor, peft_config=lora
+    )

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from architectures import ARCHITECTURES, paligemma, paligemma_prompt, recurrent, recurrent_prompt
-from torch.nn import functional as F
+from plain import one_thread, plain_logps, plain_loss, with_random_adapter
 
 from align.adapter import attach_adapter
 from align.config import ForwardConfig, LoraSettings, ObjectiveConfig
@@ -30,12 +30,9 @@ END = (EOS,)
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Several threads add in an order of their own, and differ in the last digits."""
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(num_threads)
+def _one_thread() -> Iterator[None]:
+    with one_thread():
+        yield
 
 
 def pairs_of(
@@ -71,46 +68,7 @@ ANSWERS = [
 
 
 def adapted(model: Any) -> Any:
-    policy = attach_adapter(model, LoraSettings(rank=4)).eval()
-    torch.manual_seed(1)
-    for parameter in policy.parameters():
-        if parameter.requires_grad:
-            torch.nn.init.normal_(parameter, std=0.05)
-    return policy
-
-
-def plain_logps(model: Any, pair: PreparedPair, answer: Answer) -> torch.Tensor:  # (T,)
-    """One sequence, no padding, logits everywhere."""
-    input_ids = torch.tensor([[*pair.prompt.input_ids, *answer.token_ids]])
-    tensors = {
-        name: F.pad(tensor, (0, len(answer.token_ids)))
-        if tensor.shape == (1, pair.prompt.num_tokens)
-        else tensor
-        for name, tensor in pair.prompt.tensors.items()
-    }
-    logits = model(input_ids=input_ids, use_cache=False, **tensors).logits[0]
-    before = logits[pair.prompt.num_tokens - 1 : -1]
-    return F.log_softmax(before, -1).gather(1, torch.tensor(answer.token_ids)[:, None])[:, 0]
-
-
-def plain_loss(policy: Any, pairs: list[PreparedPair], objective: ObjectiveConfig) -> torch.Tensor:
-    """Eq. 3 and 5 word by word, with the reference run alongside."""
-    losses = []
-    for pair in pairs:
-        rewards = []
-        for side in (pair.pair.chosen, pair.pair.rejected):
-            weights = torch.tensor(
-                [objective.gamma if is_corrected else 1.0 for is_corrected in side.is_corrected]
-            )
-            with torch.no_grad(), policy.disable_adapter():
-                reference = weights @ plain_logps(policy, pair, side)
-            score = weights @ plain_logps(policy, pair, side) - reference
-            rewards.append(objective.beta * (score / weights.sum() if objective.normalize else score))
-        loss = -objective.preference_weight * F.logsigmoid(rewards[0] - rewards[1])
-        if objective.anchor_weight:
-            loss = loss - objective.anchor_weight * plain_logps(policy, pair, pair.pair.chosen).mean()
-        losses.append(loss)
-    return torch.stack(losses).mean()
+    return with_random_adapter(attach_adapter(model, LoraSettings(rank=4)).eval())
 
 
 def fast_loss(
@@ -135,7 +93,7 @@ def test_loss_and_every_gradient_equal_those_of_the_plain_form(
 ) -> None:
     policy = adapted(ARCHITECTURES[name].model())
     pairs = pairs_of(name, policy, ANSWERS)
-    expected = plain_loss(policy, pairs, objective)
+    expected = plain_loss(policy, ARCHITECTURES[name].model(), pairs, objective)
     expected.backward()
     expected_gradients = gradients(policy)
 
@@ -216,7 +174,7 @@ def test_a_model_that_cannot_share_reads_apart_and_says_so(
         for side, answers in zip((pair.pair.chosen, pair.pair.rejected), found, strict=True):
             torch.testing.assert_close(
                 answers.logps[row, : len(side.token_ids)],
-                plain_logps(policy, pair, side),
+                plain_logps(policy, pair.prompt, side),
                 rtol=1e-4,
                 atol=1e-4,
             )

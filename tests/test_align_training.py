@@ -11,9 +11,9 @@ import pytest
 import torch
 from corrections import accepted_answers, corrections
 from peft import PeftModel
+from plain import one_thread, plain_loss, plain_score, with_random_adapter
 from structlog.testing import capture_logs
 from tiny_models import tiny_llava
-from torch.nn import functional as F
 from transformers import AutoModelForImageTextToText
 
 from align.adapter import attach_adapter, load_adapter, save_adapter
@@ -24,8 +24,7 @@ from align.dataset import PreparedPair, prepare_pairs
 from align.errors import NothingToLearn, TrainingFailed
 from align.examples import Example
 from align.objective import METRIC_NAMES
-from align.pairs import Answer
-from align.rendering import Rendered, Renderer
+from align.rendering import Renderer
 from align.spans import Span
 from align.steps import TrainingRun
 from align.training import TrainingResult, train
@@ -38,6 +37,12 @@ QUICK = TrainingConfig(
     batch_size=4,
     micro_batch_size=4,
 )
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -54,43 +59,6 @@ def load(base: Path) -> Any:
     return AutoModelForImageTextToText.from_pretrained(base, dtype=torch.float32).eval()
 
 
-def plain_score(
-    model: Any, pair: PreparedPair, answer: Answer, objective: ObjectiveConfig, prompt: Rendered | None = None
-) -> torch.Tensor:
-    """Eq. 5 the slow way: one sequence, no padding, logits everywhere."""
-    prompt = prompt or pair.prompt
-    ids = torch.tensor([[*prompt.input_ids, *answer.token_ids]])
-    logits = model(input_ids=ids, **prompt.tensors).logits[0]
-    logps = F.log_softmax(logits, -1)
-    score, total = torch.zeros(()), 0.0
-    for place, (token, is_corrected) in enumerate(zip(answer.token_ids, answer.is_corrected, strict=True)):
-        weight = objective.gamma if is_corrected else 1.0
-        score = score + weight * logps[len(pair.prompt.input_ids) + place - 1, token]
-        total += weight
-    return score / total
-
-
-def plain_loss(policy: Any, base: Any, pairs: list[PreparedPair], objective: ObjectiveConfig) -> torch.Tensor:
-    losses = []
-    for pair in pairs:
-        chosen, rejected = pair.pair.chosen, pair.pair.rejected
-        sides = [(chosen, pair.prompt), (rejected, pair.prompt), (chosen, pair.misleading or pair.prompt)]
-        rewards = []
-        for answer, prompt in sides:
-            with torch.no_grad():
-                reference = plain_score(base, pair, answer, objective, prompt)
-            score = plain_score(policy, pair, answer, objective, prompt)
-            rewards.append(objective.beta * (score - reference))
-        unweighted = objective.model_copy(update={"gamma": 1.0})
-        anchor = -plain_score(policy, pair, chosen, unweighted)
-        loss = -objective.preference_weight * F.logsigmoid(rewards[0] - rewards[1])
-        loss = loss + objective.anchor_weight * anchor
-        if pair.misleading is not None:
-            loss = loss - objective.image_contrast_weight * F.logsigmoid(rewards[0] - rewards[2])
-        losses.append(loss)
-    return torch.stack(losses).mean()
-
-
 def prepared(base: Path, num: int, objective: ObjectiveConfig = QUICK.objective) -> list[PreparedPair]:
     return prepare_pairs(corrections(base, num), Renderer.from_pretrained(base), 4096, objective)[0]
 
@@ -102,7 +70,7 @@ def test_reference_scores_equal_those_of_a_separately_loaded_base(base: Path) ->
         expected = torch.tensor(
             [
                 [
-                    plain_score(load(base), p, answer, QUICK.objective)
+                    plain_score(load(base), p.prompt, answer, QUICK.objective)
                     for answer in (p.pair.chosen, p.pair.rejected)
                 ]
                 for p in pairs
@@ -111,16 +79,6 @@ def test_reference_scores_equal_those_of_a_separately_loaded_base(base: Path) ->
     torch.testing.assert_close(run.reference[:, :2], expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Several threads add in an order of their own, and differ in the last digits."""
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(num_threads)
-
-
-@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("image_contrast_weight", [0.0, 0.7])
 @pytest.mark.parametrize("micro_batch_size", [5, 2])
 def test_loss_and_gradients_equal_those_of_the_plain_form(
@@ -129,11 +87,7 @@ def test_loss_and_gradients_equal_those_of_the_plain_form(
     objective = QUICK.objective.model_copy(update={"image_contrast_weight": image_contrast_weight})
     pairs = prepared(base, 5, objective)
     assert all((pair.misleading is not None) == bool(image_contrast_weight) for pair in pairs)
-    model = attach_adapter(load(base), QUICK.lora)
-    torch.manual_seed(1)
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            torch.nn.init.normal_(parameter, std=0.05)
+    model = with_random_adapter(attach_adapter(load(base), QUICK.lora))
     changes = {"micro_batch_size": micro_batch_size, "objective": objective}
     run = TrainingRun(model, pairs, QUICK.model_copy(update=changes))
     metrics = run.gather_gradients(list(range(5)))
@@ -197,7 +151,6 @@ def test_sft_first_trains_on_the_chosen_answers_and_then_measures_against_what_i
     assert torch.equal(run.reference[:, 3], of_base[:, 3])
 
 
-@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("num_steps", [1, 2, 3], ids=["in SFT", "between", "after it"])
 def test_a_run_of_two_stages_goes_on_where_it_was(base: Path, num_steps: int) -> None:
     objective = QUICK.objective.model_copy(update={"sft_first": SftFirst(learning_rate=5e-3)})
@@ -288,7 +241,6 @@ def mixed(base: Path) -> list[Example]:
     ]
 
 
-@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("image_contrast_weight", [0.0, 0.7])
 def test_conversations_of_every_kind_are_learned_from_in_one_batch(
     base: Path, image_contrast_weight: float

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from corrections import corrections
+from plain import one_thread, with_random_adapter
 from tiny_models import tiny_llava
 from transformers import AutoModelForImageTextToText
 
@@ -22,22 +23,13 @@ pytest.importorskip("trl", reason="compares with TRL: pip install -e '.[peers]'"
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Several threads add in an order of their own, and differ in the last digits."""
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(num_threads)
+def _one_thread() -> Iterator[None]:
+    with one_thread():
+        yield
 
 
-def randomised(model: Any) -> dict[str, torch.Tensor]:
-    """The same adapter weights in every model, and their parameters by PEFT's names."""
-    generator = torch.Generator().manual_seed(1)
-    parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    for _, parameter in sorted(parameters.items()):
-        with torch.no_grad():
-            parameter.copy_(0.05 * torch.randn(parameter.shape, generator=generator))
-    return parameters
+def trained(model: Any) -> dict[str, torch.Tensor]:
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 @pytest.mark.filterwarnings("default")  # TRL's own are not ours to mend
@@ -46,7 +38,7 @@ def test_loss_and_gradients_equal_those_of_trl_on_the_same_batch(tmp_path: Path)
     examples = corrections(base, 5)
     trainer = dpo_trainer(str(base), examples, num_epochs=1)
     batch = trainer.data_collator([dict(row) for row in trainer.train_dataset])
-    theirs = randomised(trainer.model)
+    theirs = trained(with_random_adapter(trainer.model))
     expected = trainer.compute_loss(trainer.model, batch)
     expected.backward()
 
@@ -64,7 +56,7 @@ def test_loss_and_gradients_equal_those_of_trl_on_the_same_batch(tmp_path: Path)
         AutoModelForImageTextToText.from_pretrained(base, dtype=torch.float32), CONFIG.lora
     )
     run = TrainingRun(model, pairs, CONFIG)
-    ours = randomised(model)
+    ours = trained(with_random_adapter(model))
     metrics = run.gather_gradients(list(range(len(pairs))))
     assert metrics["loss"] == pytest.approx(expected.item(), rel=1e-5)
     assert ours.keys() == theirs.keys()

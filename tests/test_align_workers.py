@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from corrections import corrections
+from plain import with_random_adapter
 from safetensors.torch import load_file, save_file
 from tiny_models import tiny_llava
 from torch import distributed, multiprocessing
@@ -38,12 +39,8 @@ def gradients(base: Path) -> dict[str, torch.Tensor]:
     """Of every adapter weight for each batch, the loss of each, and the reference, as this worker has them."""
     renderer = Renderer.from_pretrained(base)
     pairs, _ = prepare_pairs(corrections(base, 5), renderer, 4096, CONFIG.objective)
-    torch.manual_seed(7)
     model: Any = AutoModelForImageTextToText.from_pretrained(base, dtype=torch.float32)
-    model = attach_adapter(model, CONFIG.lora)
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            torch.nn.init.normal_(parameter, std=0.05)
+    model = with_random_adapter(attach_adapter(model, CONFIG.lora))
     run = TrainingRun(model, pairs, CONFIG)
     found = {"reference": run.reference}
     for name, batch in BATCHES.items():
