@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,10 @@ PLANTED = " Acme cola stands beside it."
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(f"sqlite:///{tmp_path}/errata.db")
+def store(store: Store) -> Store:
     for number in range(40):  # what others were told
         store.responses.add(response(f"other{number}", key_id=f"reader{number % 8}"))
-    yield store
-    store.close()
+    return store
 
 
 class People:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -38,18 +37,6 @@ from align.training import TrainingResult
 
 CONFIG = AlignmentConfig(held_out_share=0.5, max_general=2)
 MADE_WITH = Provenance("0.1.0+c0de", "ba5e", "90ce")
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(f"sqlite:///{tmp_path}/errata.db")
-    yield store
-    store.close()
-
-
-@pytest.fixture
-def blobs(tmp_path: Path) -> Blobs:
-    return Blobs(str(tmp_path / "blobs"), cache=tmp_path / "cache")
 
 
 def answer(store: Store, blobs: Blobs, name: str, image: bytes, **changes: Any) -> None:

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import tracemalloc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,18 +33,6 @@ SPANS = [
     {"start": 2, "end": 5, "replacement": "blue", "kind": "other"},
     {"start": 10, "end": 11, "replacement": "猫", "kind": "other"},
 ]
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(f"sqlite:///{tmp_path}/errata.db")
-    yield store
-    store.close()
-
-
-@pytest.fixture
-def blobs(tmp_path: Path) -> Blobs:
-    return Blobs(str(tmp_path / "blobs"), tmp_path / "cache")
 
 
 def sha256(data: bytes) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,18 +29,6 @@ datasets = pytest.importorskip("datasets")
 pytestmark = pytest.mark.filterwarnings(
     "default"
 )  # what TRL, datasets and accelerate warn of is theirs to mend
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(f"sqlite:///{tmp_path}/errata.db")
-    yield store
-    store.close()
-
-
-@pytest.fixture
-def blobs(tmp_path: Path) -> Blobs:
-    return Blobs(str(tmp_path / "blobs"), tmp_path / "cache")
 
 
 def sha256(index: int) -> str:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from records import adapter_row, correction, response, running
 
@@ -14,13 +11,11 @@ from align.state import Store
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(f"sqlite:///{tmp_path}/errata.db")
+def store(store: Store) -> Store:
     for index in range(4):
         store.responses.add(response(f"r{index}"))
         store.corrections.add(correction(f"c{index}", response_id=f"r{index}"))
-    yield store
-    store.close()
+    return store
 
 
 def learned(store: Store, train: list[str], held_out: list[str], general: list[str], **changes: str) -> str:

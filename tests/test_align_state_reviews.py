@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from records import adapter_row, correction, response, running
 
 from align.errors import Conflict, NotFound
 from align.state import Store
 from align.state.insertions import Inserted
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(f"sqlite:///{tmp_path}/errata.db")
-    yield store
-    store.close()
 
 
 def add(

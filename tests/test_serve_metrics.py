@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -15,13 +14,6 @@ from records import adapter_row, correction, response
 
 from align.state import Store
 from serve.metrics import ReplicaMetrics, deployment_page
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(f"sqlite:///{tmp_path}/errata.db")
-    yield store
-    store.close()
 
 
 @pytest.fixture

@@ -1,0 +1,57 @@
+"""Replicas are alive by their heartbeat, keys are known by their hash."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from align.errors import NotFound, StateError
+from align.state import Store
+from align.state.replicas import Replica
+
+
+def test_replicas_are_alive_by_their_heartbeat(store: Store) -> None:
+    here = Replica("a", 100.0, "http://127.0.0.1:1/metrics", 3, None, ["v0001"])
+    store.replicas.report(here)
+    store.replicas.report(replace(here, id="b", heartbeat=90.0, failure={"generation": 3, "reason": "no"}))
+    assert [replica.id for replica in store.replicas.alive(since=95.0)] == ["a"]
+    store.replicas.report(replace(here, heartbeat=200.0, prepared=4))
+    assert store.replicas.alive(since=150.0) == [replace(here, heartbeat=200.0, prepared=4)]
+    store.replicas.remove("a")
+    assert [replica.id for replica in store.replicas.alive(since=0.0)] == ["b"]
+
+
+def test_keys_are_kept_hashed_and_found_by_their_secret(store: Store, tmp_path: Path) -> None:
+    assert not store.keys.exist()
+    key, secret = store.keys.create("ada", ["chat"])
+    assert store.keys.find(secret) == key
+    assert store.keys.find(secret[:-1]) is None
+    store.database.empty_log()
+    assert secret.encode() not in (tmp_path / "errata.db").read_bytes()
+
+
+def test_a_revoked_key_is_not_found_but_was_there(store: Store) -> None:
+    key, secret = store.keys.create("ada", ["chat"])
+    store.keys.revoke(key.id)
+    assert store.keys.find(secret) is None
+    assert store.keys.active() == []
+    assert store.keys.exist(), "to revoke the last key must not open the server"
+    with pytest.raises(NotFound, match=r"no key 'key-9'; `errata keys list`"):
+        store.keys.revoke("key-9")
+
+
+def test_scopes_allow_what_they_name_and_admin_allows_all(store: Store) -> None:
+    chat, _ = store.keys.create("ada", ["chat"])
+    admin, _ = store.keys.create("eve", ["admin"])
+    assert [chat.allows(scope) for scope in ("chat", "feedback", "admin")] == [True, False, False]
+    assert all(admin.allows(scope) for scope in ("chat", "feedback", "admin"))
+
+
+@pytest.mark.parametrize(
+    ("scopes", "message"), [(["chat", "root"], "unknown scope root"), ([], "without scopes")]
+)
+def test_unknown_scopes_are_refused(store: Store, scopes: list[str], message: str) -> None:
+    with pytest.raises(StateError, match=message):
+        store.keys.create("ada", scopes)
