@@ -50,7 +50,9 @@ def test_the_list_comes_in_pages(served: Served) -> None:
     page = served.client.get("/v1/reviews", params={"limit": 2}).json()["data"]
     rest = served.client.get("/v1/reviews", params={"after": page[-1]["sequence"]}).json()["data"]
     assert [one["id"] for one in (*page, *rest)] == ["c0", "c1", "c2"]
-    assert "limit" in error(served.client.get("/v1/reviews", params={"limit": 0}), 400)["message"]
+    assert served.client.get("/v1/reviews", params={"after": 2**63 - 1}).json()["data"] == []
+    for name, beyond in (("limit", 0), ("limit", 1001), ("after", -1), ("after", 2**63)):
+        assert name in error(served.client.get("/v1/reviews", params={name: beyond}), 400)["message"]
 
 
 @pytest.mark.parametrize(("decision", "status"), [("release", "accepted"), ("reject", "rejected")])

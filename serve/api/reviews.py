@@ -15,6 +15,8 @@ from serve.replica import Replica
 from .auth import may_administer
 from .schema import ReviewRequest, WaitingCorrection, WaitingList
 
+MAX_SEQUENCE = 2**63 - 1
+"""A database's largest number."""
 log = structlog.get_logger()
 
 
@@ -23,7 +25,8 @@ def reviews_router(replica: Replica) -> APIRouter:
 
     @router.get("", dependencies=[Depends(may_administer)])
     async def waiting(
-        limit: Annotated[int, Query(ge=1, le=1000)] = 100, after: Annotated[int, Query(ge=0)] = 0
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+        after: Annotated[int, Query(ge=0, le=MAX_SEQUENCE)] = 0,
     ) -> WaitingList:
         """Corrections in quarantine, the oldest first; `after` is the last `sequence` of the page before."""
 
