@@ -42,7 +42,7 @@ def main() -> None:
     try:
         app()
     except APIConnectionError as error:
-        address = error.request.url.copy_with(path="/")
+        address = error.request.url.copy_with(path="/", query=None)
         _complain(
             f"no server answers at {address}: start one with `errata up`, or name its address with --url"
         )
