@@ -45,9 +45,6 @@ class Scene:
     def item_of(self, kind: str) -> Item | None:
         return next((item for item in self.items if item.kind == kind), None)
 
-    def item_at(self, cells: frozenset[int]) -> Item | None:
-        return next((item for item in self.items if item.cell in cells), None)
-
 
 def sample_scene(distribution: Distribution, split: Split, index: int) -> Scene:
     """The scene of this seed. Splits share no content: a scene belongs to the split its content hashes to."""
