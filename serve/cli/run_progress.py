@@ -61,19 +61,20 @@ def _figures(progress: dict[str, Any]) -> str:
 
 
 def _lines(console: Console, every_s: float) -> Callable[[Alignment], None]:
-    """At each change of the status, and in between as often as that."""
+    """At each change of the status, at its first figures, and in between as often as that."""
     log = structlog.wrap_logger(structlog.PrintLogger(cast(TextIO, console.file)), processors=PROCESSORS)
-    last: tuple[str, float] | None = None
+    told: tuple[str, bool] | None = None
+    told_at = 0.0
 
     def say(run: Alignment) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if last is not None and run.status == last[0] and now - last[1] < every_s:
-            return
-        last = run.status, now
-        steps = {
+        nonlocal told, told_at
+        figures = {
             name: value for name, value in (run.progress or {}).items() if isinstance(value, int | float)
         }
-        log.info("alignment", run=run.id, status=run.status, **steps)
+        state, now = (run.status, bool(figures)), time.monotonic()
+        if state == told and now - told_at < every_s:
+            return
+        told, told_at = state, now
+        log.info("alignment", run=run.id, status=run.status, **figures)
 
     return say
