@@ -1,0 +1,41 @@
+"""The bodies of requests and answers, one family a file. OpenAI's names where OpenAI has them."""
+
+from .adapters import AdapterAnswer, AdapterList, AdapterStoryAnswer, PromoteRequest, RolloutAnswer
+from .alignments import AlignmentAnswer, AlignmentList
+from .body import Body
+from .chat import ChatMessage, ChatRequest, ImagePart, ImageURL, StreamOptions, TextPart
+from .corrections import CorrectionAnswer, CorrectionRequest, CorrectionStory, SpanBody, UseAnswer
+from .erasures import ErasureAnswer
+from .errors import ErrorAnswer, ErrorDetail
+from .models import ModelAnswer, ModelList
+from .reviews import ReviewRequest, WaitingCorrection, WaitingList
+
+__all__ = [
+    "AdapterAnswer",
+    "AdapterList",
+    "AdapterStoryAnswer",
+    "AlignmentAnswer",
+    "AlignmentList",
+    "Body",
+    "ChatMessage",
+    "ChatRequest",
+    "CorrectionAnswer",
+    "CorrectionRequest",
+    "CorrectionStory",
+    "ErasureAnswer",
+    "ErrorAnswer",
+    "ErrorDetail",
+    "ImagePart",
+    "ImageURL",
+    "ModelAnswer",
+    "ModelList",
+    "PromoteRequest",
+    "ReviewRequest",
+    "RolloutAnswer",
+    "SpanBody",
+    "StreamOptions",
+    "TextPart",
+    "UseAnswer",
+    "WaitingCorrection",
+    "WaitingList",
+]

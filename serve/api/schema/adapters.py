@@ -1,0 +1,61 @@
+"""What was learned, and which version answers whom."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from .alignments import AlignmentAnswer
+from .body import Body
+
+
+class PromoteRequest(Body):
+    share: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Share of new requests, as a candidate beside the live version; none: all",
+    )
+
+
+class RolloutAnswer(BaseModel):
+    generation: int
+    live: str
+    candidate: str | None
+    share: float
+    phase: str
+    reason: str | None
+    effective_at: float | None
+
+
+class AdapterAnswer(BaseModel):
+    version: str
+    object: Literal["adapter"] = "adapter"
+    status: str
+    created: int
+    digest: str
+    run_id: str
+    report: dict[str, Any]
+    tainted: int | None = Field(
+        description="Since when something that it learned from or was judged by is erased or rejected"
+    )
+
+
+class AdapterList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[AdapterAnswer]
+    rollout: RolloutAnswer
+    in_force: RolloutAnswer
+
+
+class AdapterStoryAnswer(AdapterAnswer):
+    """Where a version comes from, and what it did."""
+
+    run: AlignmentAnswer
+    manifest: dict[str, Any] = Field(
+        description="What the run was made from: corrections, split, config, seed, digests"
+    )
+    erased: list[str] = Field(description="What of the manifest was erased since")
+    rollouts: list[RolloutAnswer] = Field(description="All that named it, the oldest first")
+    num_responses: int = Field(description="Answers that it gave")

@@ -1,0 +1,81 @@
+"""What is asked: messages and how to answer them. OpenAI's names; what is not supported is refused."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from .body import Body, Unicode
+
+
+class TextPart(Body):
+    type: Literal["text"]
+    text: Unicode
+
+
+class ImageURL(Body):
+    url: str
+    detail: str | None = None
+
+
+class ImagePart(Body):
+    type: Literal["image_url"]
+    image_url: ImageURL
+
+
+Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
+
+
+def _form(content: object) -> str:
+    return "text" if isinstance(content, str) else "parts"
+
+
+# told apart by its form, so that an error names the part that is wrong and not the form that was not meant
+Content = Annotated[
+    Annotated[Unicode, Tag("text")] | Annotated[list[Part], Field(min_length=1), Tag("parts")],
+    Discriminator(_form),
+]
+
+
+class ChatMessage(Body):
+    role: Literal["system", "user", "assistant"]
+    content: Content
+    name: str | None = None
+
+
+class StreamOptions(Body):
+    include_usage: bool = False
+
+
+class ChatRequest(Body):
+    model: str
+    messages: list[ChatMessage] = Field(min_length=1)
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    max_tokens: int | None = Field(None, ge=1)
+    max_completion_tokens: int | None = Field(None, ge=1)
+    temperature: float = Field(1.0, ge=0, le=2)
+    top_p: float = Field(1.0, gt=0, le=1)
+    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
+    stop: Unicode | list[Unicode] | None = None
+    n: Literal[1] = 1
+    user: str | None = None
+    metadata: dict[str, str] | None = None
+
+    @property
+    def stop_strings(self) -> tuple[str, ...]:
+        stops = [self.stop] if isinstance(self.stop, str) else self.stop or []
+        return tuple(stop for stop in stops if stop)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_not_given(cls, body: Any) -> Any:
+        """OpenAI's fields may be null, which means their default."""
+        return {k: v for k, v in body.items() if v is not None} if isinstance(body, dict) else body
+
+    @model_validator(mode="after")
+    def _at_most_four_stops(self) -> ChatRequest:
+        if len(self.stop_strings) > 4:
+            raise ValueError("at most four stop strings")
+        return self

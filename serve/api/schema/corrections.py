@@ -1,0 +1,67 @@
+"""What was wrong with an answer, as it is said and as it is stored."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, model_validator
+
+from align.spans import KINDS
+
+from .body import Body, Unicode
+
+
+class SpanBody(Body):
+    start: int = Field(ge=0, description="First code point of the served text to replace")
+    end: int = Field(ge=0, description="One past the last")
+    replacement: Unicode
+    kind: Literal[KINDS] = "other"  # type: ignore[valid-type]  # the one list of kinds is align.spans.KINDS
+
+
+class CorrectionRequest(Body):
+    """The corrected text, or spans, or both; `spans: []` alone says that nothing was wrong."""
+
+    response_id: str
+    corrected_text: Unicode | None = None
+    spans: list[SpanBody] | None = None
+    author: Unicode | None = Field(None, max_length=200)
+    served_sha256: str | None = Field(
+        None,
+        pattern="^[0-9a-f]{64}$",
+        description="SHA-256 of the text that is corrected, in UTF-8: refused where another one was served",
+    )
+
+    @model_validator(mode="after")
+    def _says_something(self) -> CorrectionRequest:
+        if self.corrected_text is None and self.spans is None:
+            raise ValueError(
+                "give corrected_text, or spans, or both; an empty list of spans: nothing is wrong"
+            )
+        return self
+
+
+class CorrectionAnswer(BaseModel):
+    id: str
+    object: Literal["correction"] = "correction"
+    response_id: str
+    created: int
+    status: str
+    reason: str | None = Field(description="Why it is, or once was, quarantined")
+    served_text: str
+    corrected_text: str
+    spans: list[dict[str, Any]]
+    adapter: str
+    author: str | None
+
+
+class UseAnswer(BaseModel):
+    version: str
+    role: Literal["train", "held_out", "general"] = Field(description="train: it taught; the others judged")
+    status: str
+    is_tainted: bool
+
+
+class CorrectionStory(CorrectionAnswer):
+    """With what came of it."""
+
+    used_by: list[UseAnswer] = Field(description="Adapter versions, the newest first")
