@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Mapping
 from wsgiref.simple_server import WSGIServer
 
+import psutil
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -66,6 +67,10 @@ class ReplicaMetrics:
             "errata_sequences_waiting": ("Sequences waiting for a slot", lambda: engine.stats().num_waiting),
             "errata_sequence_slots": ("Key/value slots", lambda: engine.stats().num_slots),
             "errata_adapters_resident": ("Adapter versions loaded", lambda: len(engine.stats().adapters)),
+            "errata_resident_memory_bytes": (
+                "Memory of the process that is in use",
+                lambda: psutil.Process().memory_info().rss,
+            ),
         }
         for name, (text, read) in gauges.items():
             Gauge(name, text, registry=self.registry).set_function(read)

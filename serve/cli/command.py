@@ -14,7 +14,7 @@ from rich.markup import escape
 from align.errors import AlignError
 
 from ..errors import ServeError
-from . import adapters, alignments, corrections, datasets, erase, keys, server
+from . import adapters, alignments, corrections, datasets, drill, erase, keys, server
 
 app = typer.Typer(
     name="errata",
@@ -25,6 +25,7 @@ app = typer.Typer(
 app.command()(server.up)
 app.command()(alignments.align)
 app.command()(server.demo)
+app.command()(drill.drill)
 app.command("import")(datasets.import_file)
 app.command("export")(datasets.export_folder)
 app.add_typer(adapters.app, name="adapters")

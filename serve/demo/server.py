@@ -1,4 +1,4 @@
-"""The demo's server: `errata up` in a process of its own, with a state folder of its own."""
+"""The server of the demo and of the drill: `errata up` in a process of its own, with a state folder of its own."""
 
 from __future__ import annotations
 

@@ -1,0 +1,81 @@
+"""`errata drill`: swaps under load, with what they cost and the proof that they lose nothing."""
+
+from __future__ import annotations
+
+import json
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from ..errors import SettingsError
+from .options import ApiKey, console
+
+if TYPE_CHECKING:
+    from ..drill.plan import Plan
+    from ..drill.subject import Subject
+
+
+def drill(
+    swaps: Annotated[int, typer.Option(min=1, help="Promotions and, each fifth, a rollback.")] = 100,
+    streams: Annotated[int, typer.Option(min=1, help="People who chat without a pause.")] = 16,
+    replicas: Annotated[int, typer.Option(min=1, help="Of the drill's own server.")] = 2,
+    quick: Annotated[bool, typer.Option("--quick", help="A few swaps and streams: a minute.")] = False,
+    url: Annotated[
+        str | None, typer.Option(help="Drill the server there, with --state, in place of one of its own.")
+    ] = None,
+    state: Annotated[Path | None, typer.Option(help="Folder of the server at --url.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model of the server at --url.")] = None,
+    api_key: ApiKey = "none",
+    seed: Annotated[int, typer.Option(min=0, help="Seeds the adapters and the order of questions.")] = 0,
+    json_file: Annotated[Path | None, typer.Option("--json", help="File for all figures.")] = None,
+) -> None:
+    """Swap adapters under load, and compare every answer, token by token, with its version's own.
+
+    Exits with 1 where a request failed or an answer was not wholly by the version that it names.
+    """
+    from transformers.utils import logging
+
+    from ..drill.drill import drill
+    from ..drill.plan import Plan
+    from ..drill.report import table
+    from ..launch import end_by_exception_on_sigterm
+
+    logging.disable_progress_bar()
+    end_by_exception_on_sigterm()
+    plan = Plan(swaps, streams, replicas, seed=seed)
+    plan = plan.quick() if quick else plan
+    columns = (TextColumn("swaps"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with _subject(plan, url, state, model, api_key) as subject:
+        console.print(
+            f"{plan.num_swaps} swaps between {', '.join(subject.folders)} at {subject.address}, "
+            f"{plan.num_streams} streams",
+            highlight=False,
+        )
+        with Progress(*columns, console=console, transient=True) as progress:
+            task = progress.add_task("swaps", total=plan.num_swaps)
+            figures = drill(plan, subject, lambda number: progress.update(task, completed=number))
+    console.print(table(figures))
+    for line in [*sorted(set(figures.failures)), *figures.mixed][:5]:
+        console.print(escape(line), style="red", soft_wrap=True)
+    if json_file is not None:
+        json_file.write_text(json.dumps({"plan": asdict(plan), **figures.to_json()}, indent=2) + "\n")
+        console.print(f"Wrote {escape(str(json_file))}.")
+    if not figures.is_correct:
+        raise typer.Exit(1)
+
+
+def _subject(
+    plan: Plan, url: str | None, state: Path | None, model: str | None, api_key: str
+) -> AbstractContextManager[Subject]:
+    from ..drill.subject import own_server, running_server
+
+    if url is None:
+        return own_server(plan)
+    if state is None:
+        raise SettingsError("with --url, name that server's folder with --state: its adapters are read there")
+    return running_server(url, api_key, state, model)

@@ -1,0 +1,111 @@
+"""Changes of version on a server under load, and when each replica had made them, as seen from the outside."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from serve.errors import ServeError
+
+POLL_S = 0.05
+SWAP_S = 60.0
+ROLLBACK_EVERY = 5
+
+
+@dataclass(frozen=True)
+class Swap:
+    """Times are of the client's monotonic clock, in seconds."""
+
+    version: str
+    was: str
+    asked: float
+    switched: float  # when the last replica was seen to answer by it
+    has_loaded: bool  # whether each replica had to load it
+
+
+def next_version(number: int, versions: Sequence[str], live: str, previous: str) -> str | None:
+    """What to promote next, one that no replica holds where there is such; none: roll back."""
+    if number % ROLLBACK_EVERY == ROLLBACK_EVERY - 1:
+        return None
+    others = [version for version in versions if version not in {live, previous}] or [previous]
+    return others[number % len(others)]
+
+
+class Operator:
+    """Who promotes and rolls back, with an admin key."""
+
+    def __init__(
+        self, client: httpx.AsyncClient, address: str, versions: Sequence[str], num_replicas: int
+    ) -> None:
+        self._client = client
+        self._address = address
+        self._versions = versions
+        self._num_replicas = num_replicas
+        self._live = ""
+        self._previous = ""
+
+    async def start(self) -> None:
+        """Make two versions resident, so that every later promotion has one before it to go back to."""
+        self._live = (await self._adapters())["in_force"]["live"]
+        for version in self._versions[:2]:
+            if version != self._live:
+                await self._change(version)
+
+    async def swap(self, number: int) -> Swap:
+        """The `number`-th one, to its end. Raises `ServeError` where it is abandoned or takes too long."""
+        return await self._change(next_version(number, self._versions, self._live, self._previous))
+
+    async def serve(self, version: str) -> None:
+        """Bring that version back, where another one is live."""
+        if self._live != version:
+            await self._change(version)
+
+    async def _change(self, version: str | None) -> Swap:
+        was, before = self._live, {self._live, self._previous}
+        asked = time.monotonic()
+        path = "adapters/rollback" if version is None else f"adapters/{version}/promote"
+        rollout = await self._json("POST", path)
+        await self._in_force(rollout["generation"])
+        await self._all_switched(rollout["generation"])
+        self._live, self._previous = rollout["live"], was
+        has_loaded = self._live not in {"base", *before}
+        return Swap(self._live, was, asked, time.monotonic(), has_loaded)
+
+    async def _in_force(self, generation: int) -> None:
+        deadline = time.monotonic() + SWAP_S
+        while time.monotonic() < deadline:
+            adapters = await self._adapters()
+            if adapters["in_force"]["generation"] >= generation:
+                return
+            if adapters["rollout"]["phase"] == "abandoned":
+                raise ServeError(f"a swap was abandoned: {adapters['rollout']['reason']}")
+            await asyncio.sleep(POLL_S)
+        raise ServeError(f"generation {generation} was not in force within {SWAP_S:g} s")
+
+    async def _all_switched(self, generation: int) -> None:
+        """Each request reaches one replica that nobody can choose, so several ask at once until all have answered."""
+        deadline = time.monotonic() + SWAP_S
+        switched: set[str] = set()
+        while len(switched) < self._num_replicas:
+            if time.monotonic() > deadline:
+                raise ServeError(f"{len(switched)} of {self._num_replicas} replicas switched in {SWAP_S:g} s")
+            answers = await asyncio.gather(
+                *(self._client.get(f"{self._address}/readyz") for _ in range(2 * self._num_replicas))
+            )
+            states = [answer.json() for answer in answers]
+            switched |= {state["replica"] for state in states if state["generation"] >= generation}
+
+    async def _adapters(self) -> dict[str, Any]:
+        return await self._json("GET", "adapters")
+
+    async def _json(self, method: str, path: str) -> dict[str, Any]:
+        response = await self._client.request(method, path)
+        if response.is_error:
+            raise ServeError(f"{method} {path} was refused: {response.text}")
+        answer: dict[str, Any] = response.json()
+        return answer
