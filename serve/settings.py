@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -14,7 +15,7 @@ from align.scenes import MODEL_PATH
 
 from .engine.config import EngineConfig
 
-__all__ = ["AlignmentSettings", "EngineConfig", "ImageLimits", "RolloutSettings", "Settings"]
+__all__ = ["AlignmentSettings", "EngineConfig", "ImageLimits", "RemoteImages", "RolloutSettings", "Settings"]
 
 
 class _Section(BaseModel):
@@ -46,6 +47,28 @@ class RolloutSettings(_Section):
         if self.dead_after_s < 2 * self.poll_s:
             raise ValueError("dead_after_s must be at least two polls, or live replicas would count as dead")
         return self
+
+
+HostName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*(:[0-9]{1,5})?$")]
+
+
+class RemoteImages(_Section):
+    """Which images the server fetches itself, where a request names them by URL: none, unless hosts are listed."""
+
+    hosts: tuple[HostName, ...] = Field(
+        default=(),
+        description="Host names in lower case, without their subdomains, e.g. `images.example.com`; redirects may "
+        "lead to these only. With `:8443` after it, that port and not those of http and https.",
+    )
+    networks: tuple[IPv4Network | IPv6Network, ...] = Field(
+        default=(),
+        description="Networks that are not public and where listed hosts may be all the same, e.g. `10.1.2.0/24`.",
+    )
+    timeout_s: float = Field(
+        default=10.0,
+        gt=0,
+        description="Seconds for all images of one request, looking up their hosts included.",
+    )
 
 
 class CorrectionLimits(_Section):
@@ -112,6 +135,7 @@ class Settings(_Section):
     max_body_bytes: int = Field(default=64 * 2**20, gt=0, description="Size of a request, images included.")
     engine: EngineConfig = EngineConfig()
     images: ImageLimits = ImageLimits()
+    remote_images: RemoteImages = RemoteImages()
     corrections: CorrectionLimits = CorrectionLimits()
     screening: ScreeningConfig = ScreeningConfig()
     rollout: RolloutSettings = RolloutSettings()
@@ -143,6 +167,6 @@ def is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ip_address(host).is_loopback
     except ValueError:
         return False

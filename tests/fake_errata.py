@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,6 +69,8 @@ class FakeErrata:
             case "GET", ["feedback", correction_id]:
                 used_by = [USE.model_dump()]
                 return httpx2.Response(200, json={**self.corrections[correction_id], "used_by": used_by})
+            case "GET", ["responses", name]:
+                return answer(200, record(name, self.corrections.values()))
             case "DELETE", ["chat", "completions", name]:
                 return answer(200, erasure(name, "chat.completion.deleted"))
             case "DELETE", ["feedback", name]:
@@ -213,6 +215,25 @@ STORY = schema.AdapterStoryAnswer(
     rollouts=[rollout("v0001")],
     num_responses=7,
 )
+
+
+def record(name: str, corrections: Iterable[dict[str, Any]]) -> schema.ResponseRecord:
+    return schema.ResponseRecord(
+        id=name,
+        created=0,
+        model="errata-tiny",
+        adapter="v0001",
+        messages=[{"role": "user", "content": [{"type": "text", "text": "What?"}]}],
+        images=[],
+        text=SERVED,
+        num_tokens=17,
+        num_prompt_tokens=4,
+        finish_reason="stop",
+        sampling={"temperature": 1.0},
+        timings={"total_s": 0.5},
+        key_id="key-1",
+        corrections=[schema.CorrectionAnswer(**one) for one in corrections],
+    )
 
 
 def erasure(name: str, kind: Any) -> schema.ErasureAnswer:

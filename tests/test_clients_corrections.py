@@ -69,6 +69,15 @@ def test_words_that_stand_there_twice_are_refused(session: Session) -> None:
         session.do(reply.correct_span("A red cup", "A blue cup"))
 
 
+def test_the_record_of_an_answer_shows_its_corrections(session: Session, server: FakeErrata) -> None:
+    reply = session.do(session.client.ask("What?"))
+    made = session.do(reply.correct_span("on the table", "on the chair"))
+    record = session.do(session.client.records.get(reply.response_id))
+    assert server.requests[-1].url.path == f"/v1/responses/{RESPONSE_ID}"
+    assert (record.text, record.adapter, record.num_tokens) == (reply.text, reply.adapter, 17)
+    assert [one.model_dump() for one in record.corrections] == [made.model_dump(exclude={"added_later"})]
+
+
 def test_a_correction_can_be_made_by_the_response_id_alone_and_read_again(session: Session) -> None:
     spans = [Span(start=2, end=5, replacement="blue", kind="attribute")]
     made = session.do(session.client.feedback.create(RESPONSE_ID, spans=spans, idempotency_key="k"))

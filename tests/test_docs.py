@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from served import serving
 from typer.main import get_command
 
 from align.config import AlignmentConfig
@@ -14,6 +15,7 @@ from serve.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+API = (ROOT / "docs" / "api.md").read_text()
 STRUCTURE = (ROOT / "docs" / "structure.md").read_text()
 
 
@@ -27,6 +29,16 @@ def test_every_path_that_a_document_names_exists(document: str) -> None:
         path for path in paths if "STATE" not in path and not any((root / path).exists() for root in roots)
     ]
     assert missing == []
+
+
+def test_the_page_on_the_api_has_every_route_and_no_other(tmp_path: Path) -> None:
+    with serving(tmp_path) as served:
+        paths = served.client.get("/openapi.json").json()["paths"]
+    there = {(method.upper(), path) for path, methods in paths.items() for method in methods}
+    assert {("POST", "/v1/feedback"), ("POST", "/feedback")} <= there
+    named = set(re.findall(r"`(GET|POST|DELETE) (/\S+)`", API.split("## Answers")[1]))
+    both = {(method, f"/v1{path}") for method, path in named if path.startswith("/feedback")}
+    assert named | both == there
 
 
 @pytest.mark.parametrize("package", ["align", "serve"])

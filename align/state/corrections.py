@@ -15,13 +15,16 @@ from .database import Database
 from .insertions import Inserted, add_insertions
 from .responses import Response, responses_by_id
 from .rows import from_row, to_row
+from .wanted import Wanted
+
+STATUSES = ("accepted", "quarantined", "rejected", "nothing_wrong", "erased")
 
 
 @dataclass(frozen=True)
 class Correction:
     id: str
     created: float
-    status: str  # accepted | quarantined | rejected | nothing_wrong | erased
+    status: str  # one of STATUSES
     response_id: str
     corrected_text: str
     spans: list[dict[str, Any]]  # start, end, replacement, kind
@@ -98,6 +101,20 @@ class Corrections:
         query = select(table).where(table.c.sequence > after).order_by(table.c.sequence).limit(limit)
         with self._database.read() as connection:
             return [from_row(Correction, row) for row in connection.execute(query)]
+
+    def matching(
+        self, wanted: Wanted, limit: int, before: int | None = None
+    ) -> list[tuple[Correction, Response]]:
+        """The newest first, those whose `sequence` is below `before`: what arrives meanwhile moves no page."""
+        table = schema.corrections
+        query = select(table).join(schema.responses, schema.responses.c.id == table.c.response_id)
+        query = query.where(*wanted.conditions()).order_by(table.c.sequence.desc()).limit(limit)
+        if before is not None:
+            query = query.where(table.c.sequence < before)
+        with self._database.read() as connection:
+            corrections = [from_row(Correction, row) for row in connection.execute(query)]
+            responses = responses_by_id(connection, [one.response_id for one in corrections])
+        return [(one, responses[one.response_id]) for one in corrections]
 
     def trainable(self, page_size: int = 256) -> Iterator[tuple[Correction, Response]]:
         """All that are accepted now, in order of arrival; of several on one response only the newest counts.

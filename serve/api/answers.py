@@ -24,6 +24,7 @@ from serve.replica import Replica
 from serve.rollout import choose_version
 
 from .conversations import read_conversation
+from .remote_images import RemoteImageFetcher
 from .schema import ChatRequest
 
 log = structlog.get_logger()
@@ -79,13 +80,17 @@ class Answer:
 class Answers:
     def __init__(self, replica: Replica) -> None:
         self._replica = replica
+        settings = replica.settings
+        self._fetcher = RemoteImageFetcher(
+            settings.remote_images, settings.images, max_total_bytes=settings.max_body_bytes
+        )
         self._endings: set[asyncio.Task[None]] = set()  # asyncio itself keeps no task alive
 
     async def begin(self, body: ChatRequest, key: Key) -> Answer:
         """Read, choose the version, submit."""
         watch = Stopwatch()
         settings, engine, reconciler = self._replica.settings, self._replica.engine, self._replica.reconciler
-        conversation, images = await run_in_threadpool(read_conversation, body.messages, settings.images)
+        conversation, images = await read_conversation(body.messages, settings.images, self._fetcher)
         try:
             prompt = await run_in_threadpool(engine.prepare, conversation, images)
         except (InvalidConversation, InvalidImage) as error:

@@ -18,6 +18,7 @@ from .errors import install_error_handlers
 from .feedback import feedback_router
 from .health import health_router
 from .measure import Measure
+from .responses import responses_router
 from .reviews import reviews_router
 from .schema import ErrorAnswer
 
@@ -35,6 +36,7 @@ def build_app(replica: Replica) -> FastAPI:
     install_error_handlers(app)
     for router in (
         chat_router(replica),
+        responses_router(replica),
         feedback_router(replica),
         erasure_router(replica),
         models_router(replica),

@@ -83,12 +83,18 @@ class Door:
         return await self._app(scope, receive, send)
 
 
-def _may(request: Request, scope: str) -> Key:
+def check_own(owner: str, key: Key, message: str) -> None:
+    """Raises `Forbidden` with the message where something belongs to another key, and this one is no admin's."""
+    if owner != key.id and not key.allows("admin"):
+        raise Forbidden(message)
+
+
+def _may(request: Request, *scopes: str) -> Key:
     key: Key | None = getattr(request.state, "key", None)
     if key is None:
         raise Unauthenticated("send a key: `Authorization: Bearer sk-errata-...`")
-    if not key.allows(scope):
-        raise Forbidden(f"this key has the scopes {', '.join(key.scopes)}; this needs {scope}")
+    if not any(key.allows(scope) for scope in scopes):
+        raise Forbidden(f"this key has the scopes {', '.join(key.scopes)}; this needs {' or '.join(scopes)}")
     return key
 
 
@@ -103,6 +109,10 @@ def may_chat(request: Request, _: Annotated[object, Depends(_bearer)]) -> Key:
 
 def may_correct(request: Request, _: Annotated[object, Depends(_bearer)]) -> Key:
     return _may(request, "feedback")
+
+
+def may_chat_or_correct(request: Request, _: Annotated[object, Depends(_bearer)]) -> Key:
+    return _may(request, "chat", "feedback")
 
 
 def may_administer(request: Request, _: Annotated[object, Depends(_bearer)]) -> Key:

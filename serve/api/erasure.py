@@ -10,10 +10,9 @@ from starlette.concurrency import run_in_threadpool
 
 from align.erasure import erase_correction, erase_response, erase_source
 from align.state import Erasure, Key
-from serve.errors import Forbidden
 from serve.replica import Replica
 
-from .auth import may_administer, may_chat, may_correct
+from .auth import check_own, may_administer, may_chat, may_correct
 from .schema import ErasureAnswer
 
 log = structlog.get_logger()
@@ -24,12 +23,13 @@ Kind = Literal["chat.completion.deleted", "correction.deleted", "source.deleted"
 def erasure_router(replica: Replica) -> APIRouter:
     router, store, blobs = APIRouter(), replica.store, replica.blobs
 
+    @router.delete("/v1/responses/{response_id}")
     @router.delete("/v1/chat/completions/{response_id}")
     async def response(response_id: str, key: Annotated[Key, Depends(may_chat)]) -> ErasureAnswer:
         """Forget an answer, its question, its images and its corrections: the key's own, or any with admin."""
 
         def erase() -> Erasure:
-            _check_own(store.responses.get(response_id).key_id, key, "this response was given to another key")
+            check_own(store.responses.get(response_id).key_id, key, "this response was given to another key")
             return erase_response(store, blobs, response_id)
 
         return _answer(response_id, "chat.completion.deleted", await run_in_threadpool(erase))
@@ -41,7 +41,7 @@ def erasure_router(replica: Replica) -> APIRouter:
 
         def erase() -> Erasure:
             made_by = store.corrections.get(correction_id).key_id
-            _check_own(made_by, key, "this correction was made with another key")
+            check_own(made_by, key, "this correction was made with another key")
             return erase_correction(store, blobs, correction_id)
 
         return _answer(correction_id, "correction.deleted", await run_in_threadpool(erase))
@@ -56,11 +56,6 @@ def erasure_router(replica: Replica) -> APIRouter:
         return _answer(source_id, "source.deleted", erasure)
 
     return router
-
-
-def _check_own(owner: str, key: Key, message: str) -> None:
-    if owner != key.id and not key.allows("admin"):
-        raise Forbidden(message)
 
 
 def _answer(name: str, kind: Kind, erasure: Erasure) -> ErasureAnswer:

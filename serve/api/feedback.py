@@ -18,11 +18,11 @@ from align.lineage import uses_of
 from align.spans import Span, apply_spans, diff_spans, edit_ratio, ordered
 from align.state import Correction, Key, Response
 from align.state.corrections import spans_to_json
-from serve.errors import Erased, Forbidden, Unprocessable
+from serve.errors import Erased, Unprocessable
 from serve.replica import Replica
 from serve.settings import CorrectionLimits
 
-from .auth import may_correct
+from .auth import check_own, may_correct
 from .schema import CorrectionAnswer, CorrectionRequest, CorrectionStory, UseAnswer
 
 
@@ -68,8 +68,7 @@ def feedback_router(replica: Replica) -> APIRouter:
 
     def response_for(response_id: str, key: Key) -> Response:
         response = replica.store.responses.get(response_id)
-        if response.key_id != key.id and not key.allows("admin"):
-            raise Forbidden("this response was given to another key")
+        check_own(response.key_id, key, "this response was given to another key")
         return response
 
     def store(body: CorrectionRequest, key: Key, idempotency_key: str | None) -> CorrectionAnswer:
@@ -99,7 +98,9 @@ def feedback_router(replica: Replica) -> APIRouter:
             reviewed=now if is_trusted else None,
             reviewer=key.id if is_trusted else None,
         )
-        return _answer(receive(replica.store, correction, response, replica.settings.screening), response)
+        return correction_answer(
+            receive(replica.store, correction, response, replica.settings.screening), response
+        )
 
     @router.post("/v1/feedback", status_code=201)
     @router.post("/feedback", status_code=201)
@@ -118,7 +119,7 @@ def feedback_router(replica: Replica) -> APIRouter:
 
         def read() -> CorrectionStory:
             correction = replica.store.corrections.get(correction_id)
-            answer = _answer(correction, response_for(correction.response_id, key))
+            answer = correction_answer(correction, response_for(correction.response_id, key))
             used_by = [UseAnswer(**asdict(use)) for use in uses_of(replica.store, correction_id)]
             return CorrectionStory(**answer.model_dump(), used_by=used_by)
 
@@ -127,7 +128,7 @@ def feedback_router(replica: Replica) -> APIRouter:
     return router
 
 
-def _answer(correction: Correction, response: Response) -> CorrectionAnswer:
+def correction_answer(correction: Correction, response: Response) -> CorrectionAnswer:
     return CorrectionAnswer(
         id=correction.id,
         response_id=response.id,

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from align.errors import InvalidImage
 from align.images import ImageLimits, check_image, decode_data_url
 from serve.errors import InvalidPrompt
 
 
-def image_bytes(url: str, limits: ImageLimits) -> bytes:
-    """The encoded image of a `data:` URL, checked whole. Raises `InvalidPrompt`."""
-    if not url.startswith("data:"):
-        raise InvalidPrompt("image_url must be a data: URL; this server fetches nothing from the network")
+def is_remote(url: str) -> bool:
+    return not url.startswith("data:")
+
+
+def image_bytes(url: str, fetched: Mapping[str, bytes], limits: ImageLimits) -> bytes:
+    """The encoded image of a `data:` URL, or what was fetched for another, checked whole. Raises `InvalidPrompt`."""
     try:
-        data = decode_data_url(url, limits)
+        data = fetched[url] if is_remote(url) else decode_data_url(url, limits)
         check_image(data, limits)
     except InvalidImage as error:
         raise InvalidPrompt(str(error)) from error

@@ -16,6 +16,7 @@ from .erasures import AsyncErase, Erase
 from .errors import ErrataError
 from .feedback import AsyncFeedback, Feedback
 from .questions import Images, Options, chat_arguments
+from .records import AsyncRecords, Records
 from .reply import AsyncReply, Reply, served
 from .reviews import AsyncReviews, Reviews
 from .streams import AsyncReplyStream, ReplyStream
@@ -44,6 +45,10 @@ class Errata(OpenAI):
     @cached_property
     def feedback(self) -> Feedback:
         return Feedback(self)
+
+    @cached_property
+    def records(self) -> Records:
+        return Records(self)
 
     @cached_property
     def adapters(self) -> Adapters:
@@ -100,6 +105,10 @@ class AsyncErrata(AsyncOpenAI):
     @cached_property
     def feedback(self) -> AsyncFeedback:
         return AsyncFeedback(self)
+
+    @cached_property
+    def records(self) -> AsyncRecords:
+        return AsyncRecords(self)
 
     @cached_property
     def adapters(self) -> AsyncAdapters:

@@ -36,6 +36,28 @@ class Correction(BaseModel):
     reason: str | None = None
 
 
+class Record(BaseModel):
+    """An answer as the server keeps it. `messages` hold texts, and images by their SHA-256; `timings` are seconds.
+
+    `num_tokens` counts the answer's tokens with the one that ends it; `corrections` are the newest 100 of it.
+    """
+
+    id: str
+    created: int
+    model: str
+    adapter: str
+    messages: list[dict[str, Any]]
+    images: list[str]
+    text: str
+    num_tokens: int
+    num_prompt_tokens: int
+    finish_reason: str
+    sampling: dict[str, Any]
+    timings: dict[str, float]
+    key_id: str
+    corrections: list[Correction]
+
+
 class WaitingCorrection(BaseModel):
     """A correction in quarantine: `explanation` says why, `questioned` are the inserted phrases in question.
 

@@ -8,6 +8,7 @@ from .corrections import CorrectionAnswer, CorrectionRequest, CorrectionStory, S
 from .erasures import ErasureAnswer
 from .errors import ErrorAnswer, ErrorDetail
 from .models import ModelAnswer, ModelList
+from .responses import ResponseRecord
 from .reviews import ReviewRequest, WaitingCorrection, WaitingList
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "ModelAnswer",
     "ModelList",
     "PromoteRequest",
+    "ResponseRecord",
     "ReviewRequest",
     "RolloutAnswer",
     "SpanBody",
