@@ -66,6 +66,8 @@ class FakeErrata:
             case "POST", ["feedback"]:
                 body = schema.CorrectionRequest.model_validate_json(request.content)
                 return self.correct(body, request.headers["idempotency-key"])
+            case "GET", ["feedback"]:
+                return answer(200, self.page(schema.CorrectionQuery.model_validate(dict(request.url.params))))
             case "GET", ["feedback", correction_id]:
                 used_by = [USE.model_dump()]
                 return httpx2.Response(200, json={**self.corrections[correction_id], "used_by": used_by})
@@ -131,6 +133,19 @@ class FakeErrata:
         lines = lines[:4] if self.is_cut_off else [*lines, "data: [DONE]\n\n"]
         self.body = Bytes("".join(lines).encode(), self.piece_size)
         return httpx2.Response(200, headers={"content-type": "text/event-stream"}, stream=self.body)
+
+    def page(self, query: schema.CorrectionQuery) -> schema.CorrectionList:
+        """Newest first, and no filter but the author."""
+        newest_first = [schema.CorrectionAnswer(**one) for one in reversed(self.corrections.values())]
+        found = [one for one in newest_first if query.author in (None, one.author)]
+        start = next((i + 1 for i, one in enumerate(found) if one.id == query.after), 0)
+        data = found[start : start + query.limit]
+        return schema.CorrectionList(
+            data=data,
+            first_id=data[0].id if data else None,
+            last_id=data[-1].id if data else None,
+            has_more=len(found) > start + query.limit,
+        )
 
     def correct(self, body: schema.CorrectionRequest, key: str) -> httpx2.Response:
         if body.response_id != RESPONSE_ID:
@@ -272,6 +287,14 @@ class Session:
             return await result
 
         return self._runner.run(wait()) if inspect.isawaitable(result) else result
+
+    def items(self, pages: Any) -> list[Any]:
+        """All that a list of several pages holds."""
+
+        async def read() -> list[Any]:
+            return [item async for item in pages]
+
+        return self._runner.run(read()) if hasattr(pages, "__aiter__") else list(pages)
 
     def texts(self, stream: Any, limit: int | None = None) -> list[str]:
         """What a stream yields, inside its context manager; at most `limit` texts."""

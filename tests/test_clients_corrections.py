@@ -78,6 +78,20 @@ def test_the_record_of_an_answer_shows_its_corrections(session: Session, server:
     assert [one.model_dump() for one in record.corrections] == [made.model_dump(exclude={"added_later"})]
 
 
+def test_corrections_are_listed_page_by_page_as_they_are_needed(session: Session, server: FakeErrata) -> None:
+    for number in range(5):
+        author = "ada" if number % 2 == 0 else "grace"
+        create = session.client.feedback.create
+        session.do(create(RESPONSE_ID, spans=[], author=author, idempotency_key=str(number)))
+    server.requests.clear()
+    found = session.items(session.client.feedback.list(author="ada", limit=2))
+    assert [one.id for one in found] == ["corr-4", "corr-2", "corr-0"]
+    assert all(isinstance(one, Correction) for one in found)
+    asked = [dict(request.url.params) for request in server.requests]
+    first = {"author": "ada", "limit": "2"}
+    assert asked == [first, {**first, "after": "corr-2"}]
+
+
 def test_a_correction_can_be_made_by_the_response_id_alone_and_read_again(session: Session) -> None:
     spans = [Span(start=2, end=5, replacement="blue", kind="attribute")]
     made = session.do(session.client.feedback.create(RESPONSE_ID, spans=spans, idempotency_key="k"))

@@ -25,6 +25,8 @@ GUARDED = [
     ("GET", "/v1/alignments/run-9/report", "chat"),
     ("POST", "/v1/feedback", "feedback"),
     ("POST", "/feedback", "feedback"),
+    ("GET", "/v1/feedback", "feedback"),
+    ("GET", "/feedback", "feedback"),
     ("GET", "/v1/feedback/corr-9", "feedback"),
     ("GET", "/feedback/corr-9", "feedback"),
     ("DELETE", "/v1/chat/completions/chatcmpl-9", "chat"),

@@ -287,6 +287,23 @@ def test_a_server_with_keys_asks_for_one(errata: Errata, served: Served) -> None
         assert errata("adapters", "list", *url, "--api-key", secret)[0] == 0
 
 
+def test_corrections_are_listed_by_what_is_asked_for(errata: Errata, served: Served) -> None:
+    served.store.responses.add(response("r1"))
+    for number in range(3):
+        author = "[ada]" if number else None
+        served.store.corrections.add(correction(f"c{number}", author=author))
+    with listening(served) as address:
+        words = ("corrections", "list", "--url", f"{address}/v1")
+        _, listed, _ = errata(*words, "--author", "[ada]", "--adapter", "base", "--response", "r1")
+        assert re.findall(r"^(c\d) accepted by \[ada\], ", listed, re.M) == ["c2", "c1"]
+        assert listed.count("attribute: 'red' -> 'blue'") == 2
+        _, shown, _ = errata(*words, "--limit", 2, "--json")
+        lines = [line for line in shown.splitlines() if line.startswith('{"id"')]  # beside the server's log
+        assert [json.loads(line)["id"] for line in lines] == ["c2", "c1"]
+        assert "There is no such correction." in errata(*words, "--status", "rejected")[1]
+        assert "status" in complaint(errata(*words, "--status", "good"))
+
+
 def test_corrections_in_quarantine_are_listed_and_settled(errata: Errata, served: Served) -> None:
     for number in range(3):
         served.store.responses.add(response(f"r{number}"))

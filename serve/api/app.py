@@ -13,6 +13,7 @@ from .alignments import alignments_router
 from .auth import Door, Gatekeeper
 from .body_limit import BodyLimit
 from .chat import chat_router
+from .corrections import corrections_router
 from .erasure import erasure_router
 from .errors import install_error_handlers
 from .feedback import feedback_router
@@ -38,6 +39,7 @@ def build_app(replica: Replica) -> FastAPI:
         chat_router(replica),
         responses_router(replica),
         feedback_router(replica),
+        corrections_router(replica),
         erasure_router(replica),
         models_router(replica),
         adapters_router(replica),

@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import URL, Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from align.state import Key, Store
+from align.state import Key, Response, Store
 from serve.errors import Forbidden, ServeError, Unauthenticated
 from serve.settings import is_loopback
 
@@ -87,6 +87,13 @@ def check_own(owner: str, key: Key, message: str) -> None:
     """Raises `Forbidden` with the message where something belongs to another key, and this one is no admin's."""
     if owner != key.id and not key.allows("admin"):
         raise Forbidden(message)
+
+
+def own_response(store: Store, response_id: str, key: Key) -> Response:
+    """Raises `NotFound`, and `Forbidden` where it is another key's and this one is no admin's."""
+    response = store.responses.get(response_id)
+    check_own(response.key_id, key, "this response was given to another key")
+    return response
 
 
 def _may(request: Request, *scopes: str) -> Key:

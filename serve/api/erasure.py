@@ -12,7 +12,7 @@ from align.erasure import erase_correction, erase_response, erase_source
 from align.state import Erasure, Key
 from serve.replica import Replica
 
-from .auth import check_own, may_administer, may_chat, may_correct
+from .auth import check_own, may_administer, may_chat, may_correct, own_response
 from .schema import ErasureAnswer
 
 log = structlog.get_logger()
@@ -29,8 +29,7 @@ def erasure_router(replica: Replica) -> APIRouter:
         """Forget an answer, its question, its images and its corrections: the key's own, or any with admin."""
 
         def erase() -> Erasure:
-            check_own(store.responses.get(response_id).key_id, key, "this response was given to another key")
-            return erase_response(store, blobs, response_id)
+            return erase_response(store, blobs, own_response(store, response_id, key).id)
 
         return _answer(response_id, "chat.completion.deleted", await run_in_threadpool(erase))
 

@@ -30,6 +30,7 @@ STATUS: dict[type[Exception], int] = {
     align_errors.NotFound: 404,
     align_errors.Conflict: 409,
 }
+PLACES = ("body", "header", "path", "query")
 TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -86,7 +87,7 @@ def install_error_handlers(app: FastAPI) -> None:
         first = error.errors()[0]
         if first["type"] == "json_invalid":
             return error_response(400, f"the body is not valid JSON: {first['ctx']['error']}")
-        where = ".".join(str(part) for part in first["loc"] if part not in ("body", "header"))
+        where = ".".join(str(part) for part in first["loc"] if part not in PLACES)
         message = (
             f"{where} is not supported here; leave it out"
             if first["type"] == "extra_forbidden"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 import uuid
-from dataclasses import asdict
 from hashlib import sha256
 from typing import Annotated
 
@@ -14,16 +13,19 @@ from starlette.concurrency import run_in_threadpool
 from align.abuse.quarantine import receive
 from align.abuse.source import source_of
 from align.errors import InvalidSpans
-from align.lineage import uses_of
 from align.spans import Span, apply_spans, diff_spans, edit_ratio, ordered
-from align.state import Correction, Key, Response
+from align.state import Correction, Key
 from align.state.corrections import spans_to_json
 from serve.errors import Erased, Unprocessable
 from serve.replica import Replica
 from serve.settings import CorrectionLimits
 
-from .auth import check_own, may_correct
-from .schema import CorrectionAnswer, CorrectionRequest, CorrectionStory, UseAnswer
+from .auth import may_correct, own_response
+from .corrections import correction_answer
+from .schema import (
+    CorrectionAnswer,
+    CorrectionRequest,
+)
 
 
 def corrected(served: str, body: CorrectionRequest) -> tuple[str, list[Span]]:
@@ -66,14 +68,9 @@ def check_length(text: str, limits: CorrectionLimits) -> None:
 def feedback_router(replica: Replica) -> APIRouter:
     router = APIRouter()
 
-    def response_for(response_id: str, key: Key) -> Response:
-        response = replica.store.responses.get(response_id)
-        check_own(response.key_id, key, "this response was given to another key")
-        return response
-
     def store(body: CorrectionRequest, key: Key, idempotency_key: str | None) -> CorrectionAnswer:
         limits = replica.settings.corrections
-        response = response_for(body.response_id, key)
+        response = own_response(replica.store, body.response_id, key)
         if response.is_erased:
             raise Erased(f"response {response.id!r} was deleted; it can no longer be corrected")
         check_served(response.text, body)
@@ -112,32 +109,4 @@ def feedback_router(replica: Replica) -> APIRouter:
         """Say what was wrong with an answer. The same `Idempotency-Key` with the same body stores it once."""
         return await run_in_threadpool(store, body, key, idempotency_key)
 
-    @router.get("/v1/feedback/{correction_id}")
-    @router.get("/feedback/{correction_id}")
-    async def show(correction_id: str, key: Annotated[Key, Depends(may_correct)]) -> CorrectionStory:
-        """A correction as it is stored, with the text that was served and the adapters that learned from it."""
-
-        def read() -> CorrectionStory:
-            correction = replica.store.corrections.get(correction_id)
-            answer = correction_answer(correction, response_for(correction.response_id, key))
-            used_by = [UseAnswer(**asdict(use)) for use in uses_of(replica.store, correction_id)]
-            return CorrectionStory(**answer.model_dump(), used_by=used_by)
-
-        return await run_in_threadpool(read)
-
     return router
-
-
-def correction_answer(correction: Correction, response: Response) -> CorrectionAnswer:
-    return CorrectionAnswer(
-        id=correction.id,
-        response_id=response.id,
-        created=int(correction.created),
-        status=correction.status,
-        reason=correction.reason,
-        served_text=response.text,
-        corrected_text=correction.corrected_text,
-        spans=correction.spans,
-        adapter=response.adapter,
-        author=correction.author,
-    )

@@ -13,8 +13,8 @@ from align.state.wanted import Wanted
 from serve.errors import Erased
 from serve.replica import Replica
 
-from .auth import check_own, may_chat_or_correct
-from .feedback import correction_answer
+from .auth import may_chat_or_correct, own_response
+from .corrections import correction_answer
 from .schema import CorrectionAnswer, ResponseRecord
 
 MAX_CORRECTIONS = 100
@@ -28,8 +28,7 @@ def responses_router(replica: Replica) -> APIRouter:
         """What was asked and answered, with its corrections: the key's own, or any with admin."""
 
         def read() -> ResponseRecord:
-            response = store.responses.get(response_id)
-            check_own(response.key_id, key, "this response was given to another key")
+            response = own_response(store, response_id, key)
             if response.is_erased:
                 raise Erased(f"response {response.id!r} was deleted; its record is gone")
             found = store.corrections.matching(Wanted(response_id=response.id), MAX_CORRECTIONS)

@@ -5,11 +5,17 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
-from openai import AsyncOpenAI, OpenAI
+from openai import AsyncOpenAI, OpenAI, RequestOptions
+from openai.pagination import AsyncCursorPage, SyncCursorPage
+from typing_extensions import TypedDict, Unpack
 
 from .calls import Call, segment
 from .types import Correction, CorrectionStory, Span
+
+if TYPE_CHECKING:
+    from openai._base_client import AsyncPaginator
 
 
 def create(
@@ -32,6 +38,23 @@ def create(
     # The key is made once per call, so that the client's own retries cannot store a correction twice.
     headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
     return Call("post", "/feedback", Correction, body, headers)
+
+
+class Search(TypedDict, total=False):
+    """Which corrections are listed: those to which all that is given applies."""
+
+    status: str
+    reason: str
+    """Code of the rule that put it into quarantine."""
+    author: str
+    response_id: str
+    adapter: str
+    """Version that gave the answer."""
+    created_from: float
+    """Seconds since the epoch, itself included."""
+    created_before: float
+    limit: int
+    """Size of a page; 100 by default."""
 
 
 def get(correction_id: str) -> Call[CorrectionStory]:
@@ -67,6 +90,16 @@ class Feedback:
         """The correction as it is stored now, and the adapters that learned from it."""
         return get(correction_id).send(self._client)
 
+    def list(self, **search: Unpack[Search]) -> SyncCursorPage[Correction]:
+        """Corrections of this key's answers, of all with the admin scope; the newest first.
+
+        Iterate over it for all of them, page by page as they are needed; `data` is the first page.
+        """
+        options: RequestOptions = {"params": {**search}}
+        return self._client.get_api_list(
+            "/feedback", model=Correction, page=SyncCursorPage[Correction], options=options
+        )
+
 
 class AsyncFeedback:
     def __init__(self, client: AsyncOpenAI) -> None:
@@ -89,3 +122,10 @@ class AsyncFeedback:
     async def get(self, correction_id: str) -> CorrectionStory:
         """As `Feedback.get`."""
         return await get(correction_id).send_async(self._client)
+
+    def list(self, **search: Unpack[Search]) -> AsyncPaginator[Correction, AsyncCursorPage[Correction]]:
+        """As `Feedback.list`: with `async for` all of them, with `await` the first page."""
+        options: RequestOptions = {"params": {**search}}
+        return self._client.get_api_list(
+            "/feedback", model=Correction, page=AsyncCursorPage[Correction], options=options
+        )

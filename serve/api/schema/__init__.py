@@ -4,7 +4,15 @@ from .adapters import AdapterAnswer, AdapterList, AdapterStoryAnswer, PromoteReq
 from .alignments import AlignmentAnswer, AlignmentList
 from .body import Body
 from .chat import ChatMessage, ChatRequest, ImagePart, ImageURL, StreamOptions, TextPart
-from .corrections import CorrectionAnswer, CorrectionRequest, CorrectionStory, SpanBody, UseAnswer
+from .corrections import (
+    CorrectionAnswer,
+    CorrectionList,
+    CorrectionQuery,
+    CorrectionRequest,
+    CorrectionStory,
+    SpanBody,
+    UseAnswer,
+)
 from .erasures import ErasureAnswer
 from .errors import ErrorAnswer, ErrorDetail
 from .models import ModelAnswer, ModelList
@@ -21,6 +29,8 @@ __all__ = [
     "ChatMessage",
     "ChatRequest",
     "CorrectionAnswer",
+    "CorrectionList",
+    "CorrectionQuery",
     "CorrectionRequest",
     "CorrectionStory",
     "ErasureAnswer",

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, model_validator
 
 from align.spans import KINDS
+from align.state.corrections import STATUSES
 
 from .body import Body, Unicode
 
@@ -52,6 +53,30 @@ class CorrectionAnswer(BaseModel):
     spans: list[dict[str, Any]]
     adapter: str
     author: str | None
+
+
+class CorrectionQuery(Body):
+    """All that is given has to apply."""
+
+    status: Literal[STATUSES] | None = None  # type: ignore[valid-type]  # as for KINDS
+    reason: str | None = Field(None, description="Code of the rule that put it into quarantine")
+    author: str | None = None
+    response_id: str | None = None
+    adapter: str | None = Field(None, description="Version that gave the answer: v0001, or base")
+    created_from: float | None = Field(None, allow_inf_nan=False, description="Seconds since the epoch")
+    created_before: float | None = Field(None, allow_inf_nan=False, description="Seconds since the epoch")
+    limit: int = Field(100, ge=1, le=1000)
+    after: str | None = Field(None, description="`last_id` of the page before")
+
+
+class CorrectionList(BaseModel):
+    """A page, as OpenAI's clients turn them."""
+
+    object: Literal["list"] = "list"
+    data: list[CorrectionAnswer]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
 
 
 class UseAnswer(BaseModel):
