@@ -9,7 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from align.conversation import Conversation, Image, Text
-from serve.engine.protocol import BASE, Delta, EngineStats, FinishReason, Prompt, Sampling
+from serve.engine.protocol import (
+    BASE,
+    Delta,
+    EngineStats,
+    FinishReason,
+    Prompt,
+    Sampling,
+    ScoredToken,
+    TokenLogprobs,
+)
 from serve.errors import EngineFull, InvalidPrompt, UnknownAdapter
 
 
@@ -94,9 +103,7 @@ class FakeEngine:
             speaker = Speaker(_words(self.text(adapter)), on_delta)
             self.speakers[sequence_id] = speaker
             self.submitted.append((sampling, adapter))
-        speaker.thread = threading.Thread(
-            target=self._speak, args=(sequence_id, speaker, sampling.max_tokens)
-        )
+        speaker.thread = threading.Thread(target=self._speak, args=(sequence_id, speaker, sampling))
         speaker.thread.start()
         return sequence_id
 
@@ -135,9 +142,9 @@ class FakeEngine:
         for thread in threads:
             thread.join()
 
-    def _speak(self, sequence_id: str, speaker: Speaker, max_tokens: int) -> None:
+    def _speak(self, sequence_id: str, speaker: Speaker, sampling: Sampling) -> None:
         num_words = len(speaker.words)
-        for index, word in enumerate(speaker.words[:max_tokens]):
+        for index, word in enumerate(speaker.words[: sampling.max_tokens]):
             if index > 0:
                 with self.condition:
                     self.condition.wait_for(
@@ -147,8 +154,8 @@ class FakeEngine:
                 return self._end(sequence_id, "cancelled")
             if self.is_closed or index == self.error_after:
                 return self._end(sequence_id, "error", "the fake engine broke")
-            self._say(speaker, Delta((index,), word))
-        return self._end(sequence_id, "stop" if num_words <= max_tokens else "length")
+            self._say(speaker, Delta((index,), word, logprobs=_logprobs(index, word, sampling)))
+        return self._end(sequence_id, "stop" if num_words <= sampling.max_tokens else "length")
 
     def _say(self, speaker: Speaker, delta: Delta) -> None:
         try:
@@ -160,6 +167,14 @@ class FakeEngine:
         with self.condition:
             speaker = self.speakers.pop(sequence_id)
         self._say(speaker, Delta((999,) if reason == "stop" else (), "", reason, error))
+
+
+def _logprobs(index: int, word: str, sampling: Sampling) -> tuple[TokenLogprobs, ...]:
+    """The word's is minus its index; the alternatives are the same word, each less likely by one."""
+    if sampling.top_logprobs is None:
+        return ()
+    tokens = [ScoredToken(index, word.encode(), -float(index + n)) for n in range(sampling.top_logprobs)]
+    return (TokenLogprobs(ScoredToken(index, word.encode(), -float(index)), tuple(tokens)),)
 
 
 def _words(text: str) -> list[str]:

@@ -10,6 +10,7 @@ from served import serving
 from typer.main import get_command
 
 from align.config import AlignmentConfig
+from serve.api.schema import ChatRequest
 from serve.cli import app
 from serve.settings import Settings
 
@@ -71,6 +72,13 @@ def test_every_errata_command_in_the_readme_exists_with_its_options() -> None:
         known = {option for parameter in command.params for option in parameter.opts}
         named = re.findall(r"--[a-z-]+", options)
         assert set(named) <= known, f"README: errata {words} {options}"
+
+
+def test_every_field_of_a_chat_request_has_its_words() -> None:
+    chat = (ROOT / "docs" / "chat.md").read_text()
+    assert [
+        name for name in ChatRequest.model_fields if not re.search(rf"^\|[^|]*`{name}`", chat, re.M)
+    ] == []
 
 
 def test_every_make_target_in_the_readme_exists() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,8 @@ import pytest
 from fake_engine import FakeEngine
 from served import MODEL, SLOW, Served, body, error, events, listening, serving, wait_until
 
+from serve.api.logprobs import logprobs_json
+from serve.engine.protocol import ScoredToken, TokenLogprobs
 from serve.errors import EngineFull
 
 TEXT = "By base: a red cup and a fork."
@@ -61,7 +64,9 @@ def test_the_record_holds_what_was_asked_and_said(served: Served) -> None:
             "content": [{"type": "text", "text": "What"}, {"type": "text", "text": "is it? 🙂"}],
         },
     ]
-    response_id = served.respond(messages=messages, temperature=0.5, top_p=0.9, seed=7, stop="\n")
+    response_id = served.respond(
+        messages=messages, temperature=0.5, top_p=0.9, seed=7, stop="\n", top_k=5, logit_bias={"7": -1}
+    )
     record = served.store.responses.get(response_id)
     assert record.conversation == [
         {"role": "system", "content": [{"type": "text", "text": "Be brief."}]},
@@ -78,6 +83,12 @@ def test_the_record_holds_what_was_asked_and_said(served: Served) -> None:
         "top_p": 0.9,
         "seed": 7,
         "stop": ["\n"],
+        "top_k": 5,
+        "min_p": 0.0,
+        "presence_penalty": 0.0,
+        "frequency_penalty": 0.0,
+        "logit_bias": {"7": -1.0},
+        "top_logprobs": None,
     }
     assert 0 < record.timings["first_token_s"] <= record.timings["total_s"]
 
@@ -104,7 +115,14 @@ def test_fields_that_change_nothing_are_taken(served: Served) -> None:
         ({"tools": []}, "tools"),
         ({"n": 2}, "n"),
         ({"response_format": {"type": "json_object"}}, "response_format"),
-        ({"logprobs": True}, "logprobs"),
+        ({"top_logprobs": 21, "logprobs": True}, "top_logprobs"),
+        ({"top_k": -1}, "top_k"),
+        ({"min_p": 1.1}, "min_p"),
+        ({"presence_penalty": -2.1}, "presence_penalty"),
+        ({"frequency_penalty": 2.1}, "frequency_penalty"),
+        ({"logit_bias": {"-1": 1}}, "logit_bias.-1"),
+        ({"logit_bias": {"1": 101}}, "logit_bias.1"),
+        ({"logit_bias": {"1": float("nan")}}, "logit_bias.1"),
         ({"audio": {"voice": "x"}}, "audio"),
         ({"temprature": 0}, "temprature"),
         ({"temperature": 2.1}, "temperature"),
@@ -170,6 +188,45 @@ def test_a_prompt_that_is_too_long_is_refused(shared: Served) -> None:
     detail = error(shared.chat("word " * 100), 400)
     assert "100 tokens" in detail["message"]
     assert "never fit" in error(shared.chat("word " * 10, max_tokens=60), 400)["message"]
+
+
+def test_top_logprobs_need_logprobs(shared: Served) -> None:
+    assert "top_logprobs needs logprobs" in error(shared.chat(top_logprobs=2), 400)["message"]
+
+
+# --- log-probabilities
+
+
+def test_logprobs_have_openais_shape_whole_and_streamed(served: Served) -> None:
+    asked = {"logprobs": True, "top_logprobs": 2, "max_tokens": 2}
+    expected = [
+        {
+            "token": word,
+            "logprob": -index,
+            "bytes": list(word.encode()),
+            "top_logprobs": [
+                {"token": word, "logprob": -index - n, "bytes": list(word.encode())} for n in (0, 1)
+            ],
+        }
+        for index, word in enumerate(["By", " base:"])
+    ]
+    choice = served.chat(**asked).json()["choices"][0]
+    assert choice["logprobs"] == {"content": expected, "refusal": None}
+    *chunks, _ = events(served.chat(stream=True, **asked).text)
+    logprobs = [chunk["choices"][0]["logprobs"] for chunk in chunks]
+    assert [entry for one in logprobs if one is not None for entry in one["content"]] == expected
+
+
+def test_logprobs_without_alternatives_have_an_empty_list_of_them(served: Served) -> None:
+    content = served.chat(logprobs=True).json()["choices"][0]["logprobs"]["content"]
+    assert [entry["top_logprobs"] for entry in content] == [[]] * 8
+    assert served.chat(logprobs=False).json()["choices"][0]["logprobs"] is None
+
+
+def test_a_token_that_is_half_a_character_and_one_that_cannot_be_are_told_as_openai_does() -> None:
+    half = ScoredToken(1, "🙂".encode()[:2], -math.inf)
+    [entry] = logprobs_json([TokenLogprobs(half, ())])["content"]
+    assert entry == {"token": "\ufffd", "logprob": -9999.0, "bytes": [240, 159], "top_logprobs": []}
 
 
 # --- versions
@@ -397,6 +454,18 @@ def test_openais_client_is_served(served: Served, address: str) -> None:
         assert whole.choices[0].message.content == TEXT
         assert whole.usage is not None
         assert whole.usage.completion_tokens == 9
+        scored = client.chat.completions.create(
+            model=MODEL,
+            messages=[{"role": "user", "content": "What?"}],
+            logprobs=True,
+            top_logprobs=1,
+            logit_bias={"7": -100},
+            presence_penalty=0.5,
+            extra_body={"top_k": 4, "min_p": 0.1},
+        )
+        assert scored.choices[0].logprobs is not None
+        tokens = scored.choices[0].logprobs.content or []
+        assert bytes(byte for token in tokens for byte in token.bytes or []).decode() == TEXT
         stream = client.chat.completions.create(
             model=MODEL,
             messages=[{"role": "user", "content": "What?"}],

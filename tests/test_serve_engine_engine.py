@@ -92,15 +92,32 @@ def test_the_served_text_is_the_decoded_tokens(engine: TransformersEngine) -> No
         assert answer.text == engine._tokenizer.decode(kept, skip_special_tokens=True)
 
 
-def test_the_same_seed_gives_the_same_tokens_whatever_else_runs(engine: TransformersEngine) -> None:
+SAMPLED: list[dict[str, Any]] = [
+    {"temperature": 1.0, "top_p": 0.95},
+    {"temperature": 1.2, "top_k": 20, "frequency_penalty": 0.5},
+    {"temperature": 0.7, "min_p": 0.02, "presence_penalty": 1.0, "logit_bias": {40: 2.0}, "top_logprobs": 2},
+]
+
+
+@pytest.mark.parametrize("order", range(3))
+def test_the_same_seed_gives_the_same_tokens_whatever_else_runs(
+    engine: TransformersEngine, order: int
+) -> None:
     def sampled(seed: int) -> Answer:
-        return submit(engine, CONVERSATIONS[1], temperature=1.0, top_p=0.95, seed=seed)
+        return submit(engine, CONVERSATIONS[1], seed=seed, **SAMPLED[seed])
 
     alone = [sampled(seed).wait().token_ids for seed in range(3)]
-    noise = [submit(engine, CONVERSATIONS[number], temperature=0.5, seed=number) for number in (0, 2, 3)]
-    together = [sampled(seed) for seed in range(3)]
-    assert [answer.wait().token_ids for answer in together] == alone
     assert len({tuple(token_ids) for token_ids in alone}) == 3
+    numbers = random.Random(order)
+    together, noise = [], []
+    for seed in range(3):
+        for _ in range(2):
+            other = numbers.choice(CONVERSATIONS)
+            length = numbers.randrange(2, 24)
+            noise.append(submit(engine, other, max_tokens=length, **numbers.choice(SAMPLED)))
+            numbers.choice(noise).wait_for_tokens(numbers.randrange(1, 8))
+        together.append(sampled(seed))
+    assert [answer.wait().token_ids for answer in together] == alone
     for answer in noise:
         answer.wait()
 

@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from align.conversation import Conversation
 from align.errors import InvalidConversation, InvalidImage
 from align.state import Key, Response
-from serve.engine.protocol import Delta, Prompt, Sampling
+from serve.engine.protocol import Delta, Prompt, Sampling, TokenLogprobs
 from serve.errors import DeadlineExceeded, EngineFailed, InvalidPrompt
 from serve.metrics import Stopwatch
 from serve.replica import Replica
@@ -50,6 +50,7 @@ class Answer:
     watch: Stopwatch = field(default_factory=Stopwatch)
     token_ids: list[int] = field(default_factory=list)
     pieces: list[str] = field(default_factory=list)
+    logprobs: list[TokenLogprobs] = field(default_factory=list)
     finish_reason: str | None = None
     first_token_s: float | None = None
 
@@ -74,6 +75,7 @@ class Answer:
             self.first_token_s = self.watch.read()
         self.token_ids += delta.token_ids
         self.pieces.append(delta.text)
+        self.logprobs += delta.logprobs
         self.finish_reason = delta.finish_reason
 
 
@@ -136,6 +138,12 @@ class Answers:
             top_p=body.top_p,
             seed=body.seed,
             stop=body.stop_strings,
+            top_k=body.top_k,
+            min_p=body.min_p,
+            presence_penalty=body.presence_penalty,
+            frequency_penalty=body.frequency_penalty,
+            logit_bias={int(token_id): bias for token_id, bias in body.logit_bias.items()},
+            top_logprobs=body.top_logprobs or 0 if body.logprobs else None,
         )
 
     async def follow(self, answer: Answer) -> AsyncIterator[Delta]:

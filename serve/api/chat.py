@@ -22,6 +22,7 @@ from serve.replica import Replica
 from .answers import Answer, Answers
 from .auth import may_chat
 from .errors import error_body, status_of
+from .logprobs import logprobs_json
 from .measure import HUNG_UP
 from .schema import ChatRequest
 
@@ -51,7 +52,7 @@ def chat_router(replica: Replica) -> APIRouter:
             "index": 0,
             "message": {"role": "assistant", "content": answer.text},
             "finish_reason": answer.finish_reason,
-            "logprobs": None,
+            "logprobs": logprobs_json(answer.logprobs) if body.logprobs else None,
         }
         whole = _envelope(answer, body.model, "chat.completion", [choice])
         return JSONResponse({**whole, "usage": answer.usage}, headers=answer.headers)
@@ -103,15 +104,18 @@ async def _unless_hung_up(request: Request, work: Coroutine[Any, Any, None]) -> 
 
 
 async def _events(answers: Answers, answer: Answer, model: str, *, include_usage: bool) -> AsyncIterator[str]:
-    def event(delta: dict[str, Any], finish_reason: str | None = None) -> str:
-        choice = {"index": 0, "delta": delta, "finish_reason": finish_reason, "logprobs": None}
+    def event(delta: dict[str, Any], finish_reason: str | None = None, logprobs: Any = None) -> str:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish_reason, "logprobs": logprobs}
         return _sse(_envelope(answer, model, "chat.completion.chunk", [choice]))
 
     try:
         yield event({"role": "assistant", "content": ""})
         async for delta in answers.follow(answer):
-            if delta.text:
-                yield event({"content": delta.text})
+            if delta.text or delta.logprobs:
+                yield event(
+                    {"content": delta.text},
+                    logprobs=logprobs_json(delta.logprobs) if delta.logprobs else None,
+                )
             if delta.finish_reason is not None:
                 yield event({}, delta.finish_reason)
     except (ServeError, AlignError) as error:

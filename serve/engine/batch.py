@@ -7,11 +7,13 @@ import logging
 import torch
 from torch import Tensor
 
-from .protocol import Delta
+from .logprobs import Scored, log_probabilities
+from .protocol import Delta, ScoredToken, TokenLogprobs
 from .runner import Runner
 from .sampling import Row, sample
 from .scheduler import Plan
 from .sequence import Sequence
+from .vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -21,9 +23,10 @@ NOT_FINITE = "The model gave no finite scores for this sequence; see the server'
 class Batch:
     """Rows stay without gaps: where one ends, the last takes its place."""
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: Runner, vocabulary: Vocabulary) -> None:
         self.sequences: list[Sequence] = []  # by row
         self._runner = runner
+        self._vocabulary = vocabulary
 
     def step(self, plan: Plan) -> list[tuple[Sequence, Delta]]:
         """Every running sequence's next token and every newcomer's first; those that ended are gone from the batch."""
@@ -56,17 +59,38 @@ class Batch:
             self.sequences[row] = last
 
     def _append_tokens(self, logits: Tensor) -> list[tuple[Sequence, Delta]]:  # (B, V), by row
-        rows = [
-            Row(sequence.sampling.temperature, sequence.sampling.top_p, sequence.draw())
-            for sequence in self.sequences
-        ]
+        rows = [Row(sequence.sampling, sequence.draw(), sequence.adjustments) for sequence in self.sequences]
+        token_ids = sample(logits, rows)
+        logprobs = self._logprobs(logits, token_ids)
         return [
             (
                 sequence,
-                sequence.end("error", NOT_FINITE) if token_id is None else sequence.append(token_id),
+                sequence.end("error", NOT_FINITE)
+                if token_id is None
+                else sequence.append(token_id, logprobs.get(row, ())),
             )
-            for sequence, token_id in zip(self.sequences, sample(logits, rows), strict=True)
+            for row, (sequence, token_id) in enumerate(zip(self.sequences, token_ids, strict=True))
         ]
+
+    def _logprobs(self, logits: Tensor, token_ids: list[int | None]) -> dict[int, tuple[TokenLogprobs, ...]]:
+        """By row, of those that asked."""
+        asked = [
+            (row, token_id, sequence.sampling.top_logprobs)
+            for row, (sequence, token_id) in enumerate(zip(self.sequences, token_ids, strict=True))
+            if sequence.sampling.top_logprobs is not None and token_id is not None
+        ]
+        if not asked:
+            return {}
+        rows, sampled_ids, counts = zip(*asked, strict=True)
+        scores = log_probabilities(logits[list(rows)], sampled_ids, counts)
+        return {
+            row: (TokenLogprobs(self._spelt(sampled), tuple(map(self._spelt, likeliest))),)
+            for row, (sampled, likeliest) in zip(rows, scores, strict=True)
+        }
+
+    def _spelt(self, scored: Scored) -> ScoredToken:
+        token_id, logprob = scored
+        return ScoredToken(token_id, self._vocabulary.encoded(token_id), logprob)
 
     def _decode(self, sequences: tuple[Sequence, ...]) -> Tensor:
         try:

@@ -18,7 +18,7 @@ from align.conversation import Conversation
 from align.errors import AlignError, InvalidAdapter
 from align.rendering import Rendered, Renderer
 
-from ..errors import EngineFull, InvalidPrompt
+from ..errors import EngineFull, InvalidPrompt, InvalidRequest
 from .adapters import LowRank, read_adapter
 from .batch import Batch
 from .config import EngineConfig
@@ -28,6 +28,7 @@ from .runner import Runner
 from .scheduler import schedule
 from .sequence import Sequence
 from .slots import SlotTable
+from .vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ class TransformersEngine:
         self._runner = Runner(model, config, _plain_ids(renderer.tokenizer))
         self._num_rows = self._runner.capacity.num_sequences
         self.max_model_len = self._runner.capacity.max_model_len
+        self._num_token_ids = int(model.config.get_text_config().vocab_size)
         self._condition = threading.Condition()  # guards what stands up to the next blank line
         self._slots = SlotTable(config.num_adapter_slots)
         self._waiting: dict[str, Sequence] = {}
@@ -52,7 +54,7 @@ class TransformersEngine:
         self._jobs: list[tuple[Callable[[], None], Future[None]]] = []
         self._is_closing = False
 
-        self._batch = Batch(self._runner)  # only the engine's thread touches it
+        self._batch = Batch(self._runner, Vocabulary(self._tokenizer))  # only the engine's thread touches it
         self._num_generated_tokens = 0
         self._num_prompt_tokens = 0
         self._thread = threading.Thread(target=self._loop, name="errata-engine", daemon=True)
@@ -89,6 +91,11 @@ class TransformersEngine:
             raise InvalidPrompt(
                 f"A prompt of {prompt.num_tokens} tokens leaves room for 1 to "
                 f"{self.max_model_len - prompt.num_tokens} more, but max_tokens is {sampling.max_tokens}."
+            )
+        unknown = [token_id for token_id in sampling.logit_bias if not 0 <= token_id < self._num_token_ids]
+        if unknown:
+            raise InvalidRequest(
+                f"logit_bias names {unknown[0]}, but the model's token ids are 0 to {self._num_token_ids - 1}."
             )
         with self._condition:
             if self._is_closing:

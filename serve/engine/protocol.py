@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -17,13 +17,44 @@ FinishReason = Literal["stop", "length", "cancelled", "error"]
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to choose tokens. Temperature 0 is greedy. `stop` strings end the answer and are cut from its text."""
+    """How to choose tokens. Temperature 0 is greedy. `stop` strings end the answer and are cut from its text.
+
+    A token's logit is changed by its bias and, where it was sampled before, by the penalties: minus
+    `presence_penalty`, and minus `frequency_penalty` for each time (OpenAI's formula). The result is divided by the
+    temperature; of its distribution the `top_k` likeliest stay, of these the smallest set that holds `top_p` of their
+    probability, and of these what has at least `min_p` of the likeliest one's.
+    """
 
     max_tokens: int
     temperature: float = 1.0
     top_p: float = 1.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    top_k: int = 0
+    """0: all."""
+    min_p: float = 0.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    """By token id."""
+    top_logprobs: int | None = None
+    """How many alternatives to tell with each token's log-probability; None tells none of it."""
+
+
+@dataclass(frozen=True)
+class ScoredToken:
+    token_id: int
+    encoded: bytes
+    """Its text in UTF-8; a token may be a part of a character."""
+    logprob: float
+    """Natural, by the model's own distribution: before bias, penalties, temperature and cuts."""
+
+
+@dataclass(frozen=True)
+class TokenLogprobs:
+    sampled: ScoredToken
+    likeliest: tuple[ScoredToken, ...]
+    """The likeliest first; the sampled one may be among them."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +63,14 @@ class Delta:
 
     The texts of all deltas, joined, are the served text; the token ids, joined, are every id that was sampled
     (an end-of-sequence id at the end included). `text` may be empty: half of a character is held back.
+    `logprobs`, where they were asked for, has an entry for each token id but that of the end, which is no text.
     """
 
     token_ids: tuple[int, ...]
     text: str
     finish_reason: FinishReason | None = None
     error: str | None = None
+    logprobs: tuple[TokenLogprobs, ...] = ()
 
 
 class Prompt(Protocol):
@@ -71,7 +104,8 @@ class Engine(Protocol):
         """Queue a sequence, pinned to `adapter` until its last token; returns its id.
 
         `on_delta` is called from the engine's thread and must not block. Raises `EngineFull` when the queue is full,
-        `InvalidPrompt` when prompt and `max_tokens` can never fit, `UnknownAdapter` when the version is not loaded.
+        `InvalidPrompt` when prompt and `max_tokens` can never fit, `InvalidRequest` when `logit_bias` names an id that
+        is no token, `UnknownAdapter` when the version is not loaded.
         """
 
     def cancel(self, sequence_id: str) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Any
 
 from align.rendering import Rendered
 
 from .detokenizer import Detokenizer
-from .protocol import Delta, FinishReason, Sampling
+from .protocol import Delta, FinishReason, Sampling, TokenLogprobs
 from .stopping import StopStrings
 
 
@@ -37,11 +38,14 @@ class Sequence:
         """What a model that counts images otherwise than by tokens adds to the position of a sampled token."""
         self.is_cancelled = False
         self.num_sampled = 0
+        self.adjustments = dict(sampling.logit_bias)
+        """What is added to logits before the next token is chosen: bias less penalties, by token id."""
         self.last_token_id = -1
         self._eos_token_ids = eos_token_ids
         self._detokenizer = Detokenizer(tokenizer)
         self._stop = StopStrings(sampling.stop)
         self._random = random.Random(sampling.seed)
+        self._counts: Counter[int] = Counter()  # of penalised tokens
 
     @property
     def num_cached(self) -> int:
@@ -51,23 +55,30 @@ class Sequence:
         """The next number in [0, 1) of this sequence's own generator, whatever else is in the batch."""
         return self._random.random()
 
-    def append(self, token_id: int) -> Delta:
+    def append(self, token_id: int, logprobs: tuple[TokenLogprobs, ...] = ()) -> Delta:
         """Take a sampled token: what it adds to the text, and whether the answer ends with it."""
         self.num_sampled += 1
         self.last_token_id = token_id
         if token_id in self._eos_token_ids:
             return Delta((token_id,), self._flush(), "stop")
+        self._penalise(token_id)
         text = self._stop.push(self._detokenizer.push(token_id))
-        if self._stop.is_met:
-            return Delta((token_id,), text, "stop")
-        if self.num_sampled >= self.sampling.max_tokens:
+        reason: FinishReason | None = "stop" if self._stop.is_met else None
+        if reason is None and self.num_sampled >= self.sampling.max_tokens:
             text += self._flush()
-            return Delta((token_id,), text, "stop" if self._stop.is_met else "length")
-        return Delta((token_id,), text)
+            reason = "stop" if self._stop.is_met else "length"
+        return Delta((token_id,), text, reason, logprobs=logprobs)
 
     def end(self, reason: FinishReason, error: str | None = None) -> Delta:
         """The last delta of an answer that is broken off; text that was held back comes with it."""
         return Delta((), self._flush(), reason, error)
+
+    def _penalise(self, token_id: int) -> None:
+        sampling = self.sampling
+        if sampling.presence_penalty or sampling.frequency_penalty:
+            self._counts[token_id] += 1
+            penalty = sampling.presence_penalty + self._counts[token_id] * sampling.frequency_penalty
+            self.adjustments[token_id] = sampling.logit_bias.get(token_id, 0.0) - penalty
 
     def _flush(self) -> str:
         return self._stop.push(self._detokenizer.flush()) + self._stop.flush()

@@ -48,6 +48,10 @@ class StreamOptions(Body):
     include_usage: bool = False
 
 
+TokenId = Annotated[str, Field(pattern="^[0-9]{1,9}$")]
+Penalty = Annotated[float, Field(ge=-2, le=2)]
+
+
 class ChatRequest(Body):
     model: str
     messages: list[ChatMessage] = Field(min_length=1)
@@ -57,6 +61,15 @@ class ChatRequest(Body):
     max_completion_tokens: int | None = Field(None, ge=1)
     temperature: float = Field(1.0, ge=0, le=2)
     top_p: float = Field(1.0, gt=0, le=1)
+    top_k: int = Field(0, ge=0, description="Of the likeliest tokens, how many may be drawn; 0: all")
+    min_p: float = Field(
+        0.0, ge=0, le=1, description="Least probability of a token that may be drawn, over the likeliest's"
+    )
+    presence_penalty: Penalty = 0.0
+    frequency_penalty: Penalty = 0.0
+    logit_bias: dict[TokenId, Annotated[float, Field(ge=-100, le=100)]] = Field({}, max_length=1024)
+    logprobs: bool = False
+    top_logprobs: int | None = Field(None, ge=0, le=20, description="With logprobs only")
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
     stop: Unicode | list[Unicode] | None = None
     n: Literal[1] = 1
@@ -75,7 +88,9 @@ class ChatRequest(Body):
         return {k: v for k, v in body.items() if v is not None} if isinstance(body, dict) else body
 
     @model_validator(mode="after")
-    def _at_most_four_stops(self) -> ChatRequest:
+    def _fits_together(self) -> ChatRequest:
         if len(self.stop_strings) > 4:
             raise ValueError("at most four stop strings")
+        if self.top_logprobs is not None and not self.logprobs:
+            raise ValueError("top_logprobs needs logprobs: true")
         return self
