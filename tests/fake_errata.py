@@ -65,6 +65,8 @@ class FakeErrata:
                 return self.chat(schema.ChatRequest.model_validate_json(request.content))
             case "POST", ["feedback"]:
                 body = schema.CorrectionRequest.model_validate_json(request.content)
+                if request.url.params.get("dryrun") == "true":
+                    return self.preview(body)
                 return self.correct(body, request.headers["idempotency-key"])
             case "GET", ["feedback"]:
                 return answer(200, self.page(schema.CorrectionQuery.model_validate(dict(request.url.params))))
@@ -146,6 +148,11 @@ class FakeErrata:
             last_id=data[-1].id if data else None,
             has_more=len(found) > start + query.limit,
         )
+
+    def preview(self, body: schema.CorrectionRequest) -> httpx2.Response:
+        stored = self.correct(body, "preview").json()
+        del self.corrections["corr-preview"]
+        return answer(200, schema.CorrectionPreview(**{**stored, "object": "correction.preview"}))
 
     def correct(self, body: schema.CorrectionRequest, key: str) -> httpx2.Response:
         if body.response_id != RESPONSE_ID:

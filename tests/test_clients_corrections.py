@@ -92,6 +92,17 @@ def test_corrections_are_listed_page_by_page_as_they_are_needed(session: Session
     assert asked == [first, {**first, "after": "corr-2"}]
 
 
+def test_a_correction_can_be_looked_at_before_it_is_made(session: Session, server: FakeErrata) -> None:
+    text = SERVED.replace("table", "chair")
+    preview = session.do(session.client.feedback.preview(RESPONSE_ID, corrected_text=text, author="ada"))
+    assert (preview.status, preview.author, server.corrections) == ("accepted", "ada", {})
+    made = session.do(session.client.feedback.create(RESPONSE_ID, corrected_text=text, author="ada"))
+    assert made.spans == preview.spans
+    assert [span.replacement for span in preview.spans] == ["chair"]
+    with pytest.raises(ValueError, match="give corrected_text or spans"):
+        session.do(session.client.feedback.preview(RESPONSE_ID, author="ada"))
+
+
 def test_a_correction_can_be_made_by_the_response_id_alone_and_read_again(session: Session) -> None:
     spans = [Span(start=2, end=5, replacement="blue", kind="attribute")]
     made = session.do(session.client.feedback.create(RESPONSE_ID, spans=spans, idempotency_key="k"))

@@ -92,6 +92,36 @@ def test_an_empty_list_of_spans_says_that_nothing_is_wrong(served: Served, respo
     assert (same["status"], same["spans"]) == ("nothing_wrong", [])
 
 
+def preview(served: Served, response_id: str, key: str | None = None, **body: Any) -> Any:
+    headers = {} if key is None else {"Idempotency-Key": key}
+    content = {"response_id": response_id, **body}
+    return served.client.post("/feedback?dryrun=true", json=content, headers=headers)
+
+
+def test_a_dry_run_shows_what_would_be_stored_and_stores_nothing(served: Served, response_id: str) -> None:
+    last = served.store.corrections.last_sequence()
+    text = TEXT.replace("red", "blue")
+    seen = preview(served, response_id, corrected_text=text, author="ada")
+    assert (seen.status_code, seen.json()["object"]) == (200, "correction.preview")
+    assert "id" not in seen.json()
+    assert served.store.corrections.last_sequence() == last
+    made = post(served, response_id, corrected_text=text, author="ada").json()
+    same = set(seen.json()) - {"object"}
+    assert {name: made[name] for name in same} == {name: seen.json()[name] for name in same}
+    assert preview(served, response_id, spans=[]).json()["status"] == "nothing_wrong"
+
+
+def test_a_dry_run_refuses_what_would_be_refused(served: Served, response_id: str) -> None:
+    spans = [span(2, 5, "blue")]
+    assert "overlap" in error(preview(served, response_id, spans=spans * 2), 422)["message"]
+    error(preview(served, "chatcmpl-9", spans=[]), 404)
+    made = post(served, response_id, key="dry", spans=spans).json()
+    assert preview(served, response_id, key="dry", spans=spans).json()["status"] == made["status"]
+    error(preview(served, response_id, key="dry", spans=[]), 409)
+    misspelt = served.client.post("/feedback?dry_run=true", json={"response_id": response_id, "spans": []})
+    assert "dry_run is not supported here" in error(misspelt, 400)["message"]
+
+
 @pytest.mark.parametrize(
     ("spans", "message"),
     [
@@ -267,6 +297,10 @@ def test_a_stranger_s_repeated_insertion_is_quarantined_and_an_admin_s_is_not(tm
         strangers = [plant("mallory", image, "Umbra") for image in range(3)]
         assert admins == ["accepted"] * 4
         assert [(one["status"], one["reason"]) for one in strangers[:2]] == [("accepted", None)] * 2
+        text = "Umbra. base: a red cup and a fork."
+        body = {"response_id": ask("mallory", 3), "corrected_text": text}
+        foreseen = served.client.post("/feedback?dryrun=true", json=body, headers=bearer("mallory")).json()
+        assert (foreseen["status"], foreseen["reason"]) == ("quarantined", "repeated_insertion")
         assert (strangers[2]["status"], strangers[2]["reason"]) == ("quarantined", "repeated_insertion")
         first = served.client.get(f"/v1/feedback/{strangers[0]['id']}", headers=bearer("mallory")).json()
         assert (first["status"], first["reason"]) == ("quarantined", "repeated_insertion")

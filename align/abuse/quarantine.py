@@ -41,6 +41,17 @@ def receive(store: Store, correction: Correction, response: Response, config: Sc
     return stored
 
 
+def foresee(store: Store, correction: Correction, response: Response, config: ScreeningConfig) -> Correction:
+    """As `receive` would store it now, and raise; nothing is written."""
+    stored = store.corrections.earlier(correction)
+    if stored is not None:
+        return stored
+    if correction.is_reviewed or correction.status != "accepted":
+        return correction
+    repeated = repeated_phrases(store, correction, _inserted(correction, response), config)
+    return _screened(store, correction, response, repeated.of(correction.source), config)
+
+
 def _inserted(correction: Correction, response: Response) -> Inserted:
     conversation = Conversation.from_json(response.conversation)
     runs = inserted_runs(response.text, correction.corrected_text)

@@ -64,15 +64,8 @@ class Corrections:
         """The stored record, the earlier one where it is a repeat. Raises `Conflict`, `NotFound`."""
         table = schema.corrections
         with self._database.write() as connection:
-            if correction.idempotency_key is not None:
-                row = connection.execute(
-                    select(table).where(
-                        table.c.key_id == correction.key_id,
-                        table.c.idempotency_key == correction.idempotency_key,
-                    )
-                ).one_or_none()
-                if row is not None:
-                    return _replayed(from_row(Correction, row), correction)
+            if (earlier := _earlier(connection, correction)) is not None:
+                return earlier
             status = connection.execute(
                 select(schema.responses.c.status).where(schema.responses.c.id == correction.response_id)
             ).scalar_one_or_none()
@@ -84,6 +77,11 @@ class Corrections:
             if inserted is not None:
                 add_insertions(connection, stored, inserted)
         return stored
+
+    def earlier(self, correction: Correction) -> Correction | None:
+        """The stored record that this one repeats, by its idempotency key. Raises `Conflict`."""
+        with self._database.read() as connection:
+            return _earlier(connection, correction)
 
     def get(self, correction_id: str) -> Correction:
         """Raises `NotFound`."""
@@ -187,6 +185,18 @@ def _trainable(up_to: int | None = None) -> Select[Any]:
 
 def spans_to_json(spans: Iterable[Span]) -> list[dict[str, Any]]:
     return [to_row(span) for span in spans]
+
+
+def _earlier(connection: Connection, correction: Correction) -> Correction | None:
+    if correction.idempotency_key is None:
+        return None
+    table = schema.corrections
+    row = connection.execute(
+        select(table).where(
+            table.c.key_id == correction.key_id, table.c.idempotency_key == correction.idempotency_key
+        )
+    ).one_or_none()
+    return None if row is None else _replayed(from_row(Correction, row), correction)
 
 
 def _replayed(stored: Correction, repeated: Correction) -> Correction:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import time
 import uuid
 from hashlib import sha256
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header
+from fastapi import APIRouter, Depends, Header, Query
+from fastapi import Response as HTTPResponse
 from starlette.concurrency import run_in_threadpool
 
-from align.abuse.quarantine import receive
+from align.abuse.quarantine import foresee, receive
 from align.abuse.source import source_of
 from align.errors import InvalidSpans
 from align.spans import Span, apply_spans, diff_spans, edit_ratio, ordered
-from align.state import Correction, Key
+from align.state import Correction, Key, Response
 from align.state.corrections import spans_to_json
 from serve.errors import Erased, Unprocessable
 from serve.replica import Replica
@@ -22,10 +23,12 @@ from serve.settings import CorrectionLimits
 
 from .auth import may_correct, own_response
 from .corrections import correction_answer
-from .schema import (
-    CorrectionAnswer,
-    CorrectionRequest,
-)
+from .schema import CorrectionAnswer, CorrectionOptions, CorrectionPreview, CorrectionRequest
+
+ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"model": CorrectionPreview, "description": "With `dryrun`: what would be stored"},
+    201: {"model": CorrectionAnswer, "description": "It is on disk"},
+}
 
 
 def corrected(served: str, body: CorrectionRequest) -> tuple[str, list[Span]]:
@@ -68,7 +71,8 @@ def check_length(text: str, limits: CorrectionLimits) -> None:
 def feedback_router(replica: Replica) -> APIRouter:
     router = APIRouter()
 
-    def store(body: CorrectionRequest, key: Key, idempotency_key: str | None) -> CorrectionAnswer:
+    def read(body: CorrectionRequest, key: Key, idempotency_key: str | None) -> tuple[Correction, Response]:
+        """The correction that the body makes of its response, not screened yet."""
         limits = replica.settings.corrections
         response = own_response(replica.store, body.response_id, key)
         if response.is_erased:
@@ -95,18 +99,35 @@ def feedback_router(replica: Replica) -> APIRouter:
             reviewed=now if is_trusted else None,
             reviewer=key.id if is_trusted else None,
         )
-        return correction_answer(
-            receive(replica.store, correction, response, replica.settings.screening), response
-        )
+        return correction, response
 
-    @router.post("/v1/feedback", status_code=201)
-    @router.post("/feedback", status_code=201)
+    @router.post("/v1/feedback", status_code=201, responses=ANSWERS)
+    @router.post("/feedback", status_code=201, responses=ANSWERS)
     async def correct(
         body: CorrectionRequest,
         key: Annotated[Key, Depends(may_correct)],
+        options: Annotated[CorrectionOptions, Query()],
+        http: HTTPResponse,
         idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
-    ) -> CorrectionAnswer:
-        """Say what was wrong with an answer. The same `Idempotency-Key` with the same body stores it once."""
-        return await run_in_threadpool(store, body, key, idempotency_key)
+    ) -> CorrectionAnswer | CorrectionPreview:
+        """Say what was wrong with an answer. The same `Idempotency-Key` with the same body stores it once.
+
+        With `dryrun=true` everything is checked and nothing stored.
+        """
+
+        def act() -> CorrectionAnswer | CorrectionPreview:
+            correction, response = read(body, key, idempotency_key)
+            screening = replica.settings.screening
+            if options.dryrun:
+                http.status_code = 200
+                return _preview(foresee(replica.store, correction, response, screening), response)
+            return correction_answer(receive(replica.store, correction, response, screening), response)
+
+        return await run_in_threadpool(act)
 
     return router
+
+
+def _preview(correction: Correction, response: Response) -> CorrectionPreview:
+    stored = correction_answer(correction, response)
+    return CorrectionPreview(**stored.model_dump(exclude={"id", "object", "created"}))

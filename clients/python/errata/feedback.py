@@ -5,39 +5,53 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from openai import AsyncOpenAI, OpenAI, RequestOptions
 from openai.pagination import AsyncCursorPage, SyncCursorPage
 from typing_extensions import TypedDict, Unpack
 
 from .calls import Call, segment
-from .types import Correction, CorrectionStory, Span
+from .types import Correction, CorrectionPreview, CorrectionStory, Span
 
 if TYPE_CHECKING:
     from openai._base_client import AsyncPaginator
 
 
-def create(
-    response_id: str,
-    corrected_text: str | None,
-    spans: Iterable[Span] | None,
-    author: str | None,
-    served_text: str | None,
-    idempotency_key: str | None,
-) -> Call[Correction]:
-    if corrected_text is None and spans is None:
-        raise ValueError("give corrected_text or spans; an empty list of spans says that nothing was wrong")
-    body = {
-        "response_id": response_id,
-        "corrected_text": corrected_text,
-        "spans": None if spans is None else [span.model_dump() for span in spans],
-        "author": author,
-        "served_sha256": None if served_text is None else sha256(served_text.encode()).hexdigest(),
-    }
+class Said(TypedDict, total=False):
+    """What is said to be wrong: `corrected_text` or `spans`, or both; `spans=[]` says that nothing was."""
+
+    corrected_text: str | None
+    spans: Iterable[Span] | None
+    author: str | None
+    served_text: str | None
+    """The text that is corrected: the server refuses what was meant for another one."""
+    idempotency_key: str | None
+
+
+def create(response_id: str, said: Said) -> Call[Correction]:
     # The key is made once per call, so that the client's own retries cannot store a correction twice.
-    headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
-    return Call("post", "/feedback", Correction, body, headers)
+    headers = {"Idempotency-Key": said.get("idempotency_key") or str(uuid.uuid4())}
+    return Call("post", "/feedback", Correction, _body(response_id, said), headers)
+
+
+def preview(response_id: str, said: Said) -> Call[CorrectionPreview]:
+    key = said.get("idempotency_key")
+    headers = {} if key is None else {"Idempotency-Key": key}
+    return Call("post", "/feedback?dryrun=true", CorrectionPreview, _body(response_id, said), headers)
+
+
+def _body(response_id: str, said: Said) -> dict[str, Any]:
+    text, spans, served = (said.get("corrected_text"), said.get("spans"), said.get("served_text"))
+    if text is None and spans is None:
+        raise ValueError("give corrected_text or spans; an empty list of spans says that nothing was wrong")
+    return {
+        "response_id": response_id,
+        "corrected_text": text,
+        "spans": None if spans is None else [span.model_dump() for span in spans],
+        "author": said.get("author"),
+        "served_sha256": None if served is None else sha256(served.encode()).hexdigest(),
+    }
 
 
 class Search(TypedDict, total=False):
@@ -65,26 +79,17 @@ class Feedback:
     def __init__(self, client: OpenAI) -> None:
         self._client = client
 
-    def create(
-        self,
-        response_id: str,
-        *,
-        corrected_text: str | None = None,
-        spans: Iterable[Span] | None = None,
-        author: str | None = None,
-        served_text: str | None = None,
-        idempotency_key: str | None = None,
-    ) -> Correction:
-        """The correction as stored: when this returns, it is on disk. `spans=[]` says that nothing was wrong.
-
-        With the `served_text` that is corrected, the server refuses what was meant for another text.
+    def create(self, response_id: str, **said: Unpack[Said]) -> Correction:
+        """The correction as stored: when this returns, it is on disk.
 
         Raises `openai.NotFoundError` for an unknown response, `openai.ConflictError` where the idempotency key came
         with another body, `openai.UnprocessableEntityError` where the correction does not fit the served text.
         """
-        return create(response_id, corrected_text, spans, author, served_text, idempotency_key).send(
-            self._client
-        )
+        return create(response_id, said).send(self._client)
+
+    def preview(self, response_id: str, **said: Unpack[Said]) -> CorrectionPreview:
+        """What `create` would store, or raise; nothing is stored."""
+        return preview(response_id, said).send(self._client)
 
     def get(self, correction_id: str) -> CorrectionStory:
         """The correction as it is stored now, and the adapters that learned from it."""
@@ -105,19 +110,13 @@ class AsyncFeedback:
     def __init__(self, client: AsyncOpenAI) -> None:
         self._client = client
 
-    async def create(
-        self,
-        response_id: str,
-        *,
-        corrected_text: str | None = None,
-        spans: Iterable[Span] | None = None,
-        author: str | None = None,
-        served_text: str | None = None,
-        idempotency_key: str | None = None,
-    ) -> Correction:
+    async def create(self, response_id: str, **said: Unpack[Said]) -> Correction:
         """As `Feedback.create`."""
-        call = create(response_id, corrected_text, spans, author, served_text, idempotency_key)
-        return await call.send_async(self._client)
+        return await create(response_id, said).send_async(self._client)
+
+    async def preview(self, response_id: str, **said: Unpack[Said]) -> CorrectionPreview:
+        """As `Feedback.preview`."""
+        return await preview(response_id, said).send_async(self._client)
 
     async def get(self, correction_id: str) -> CorrectionStory:
         """As `Feedback.get`."""

@@ -58,6 +58,19 @@ class Record(BaseModel):
     corrections: list[Correction]
 
 
+class CorrectionPreview(BaseModel):
+    """What a correction would be stored as: its spans, and the status that it would get now."""
+
+    response_id: str
+    status: str
+    served_text: str
+    corrected_text: str
+    spans: list[Span]
+    adapter: str
+    author: str | None = None
+    reason: str | None = None
+
+
 class WaitingCorrection(BaseModel):
     """A correction in quarantine: `explanation` says why, `questioned` are the inserted phrases in question.
 

@@ -55,6 +55,24 @@ class CorrectionAnswer(BaseModel):
     author: str | None
 
 
+class CorrectionPreview(BaseModel):
+    """What would be stored; nothing is."""
+
+    object: Literal["correction.preview"] = "correction.preview"
+    response_id: str
+    status: str = Field(description="That it would get now")
+    reason: str | None = Field(description="Why it would be quarantined")
+    served_text: str
+    corrected_text: str
+    spans: list[dict[str, Any]]
+    adapter: str
+    author: str | None
+
+
+class CorrectionOptions(Body):
+    dryrun: bool = Field(False, description="Check everything and show the spans, but store nothing")
+
+
 class CorrectionQuery(Body):
     """All that is given has to apply."""
 
