@@ -23,16 +23,23 @@ RESPONSE_ID = "chatcmpl-1"
 class Bytes(httpx2.SyncByteStream, httpx2.AsyncByteStream):
     """A body that arrives in pieces of `size` bytes."""
 
-    def __init__(self, body: bytes, size: int) -> None:
+    def __init__(self, body: bytes, size: int, is_cut_off: bool = False) -> None:
         self.pieces = [body[i : i + size] for i in range(0, len(body), size)]
+        self.is_cut_off = is_cut_off
         self.is_closed = False
 
     def __iter__(self) -> Iterator[bytes]:
         yield from self.pieces
+        self._end()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         for piece in self.pieces:
             yield piece
+        self._end()
+
+    def _end(self) -> None:
+        if self.is_cut_off:
+            raise httpx2.ReadError("the connection broke off")
 
     def close(self) -> None:
         self.is_closed = True
@@ -70,6 +77,10 @@ class FakeErrata:
                 return self.correct(body, request.headers["idempotency-key"])
             case "GET", ["feedback"]:
                 return answer(200, self.page(schema.CorrectionQuery.model_validate(dict(request.url.params))))
+            case "GET", ["feedback", "export"]:
+                format = schema.ExportQuery.model_validate(dict(request.url.params)).format
+                self.body = Bytes(format.encode() * 7, self.piece_size, is_cut_off=self.is_cut_off)
+                return httpx2.Response(200, stream=self.body)
             case "GET", ["feedback", correction_id]:
                 used_by = [USE.model_dump()]
                 return httpx2.Response(200, json={**self.corrections[correction_id], "used_by": used_by})

@@ -18,6 +18,7 @@ from tiny_models import png, tiny_llava
 
 from align.conversation import Conversation, Image, Message, Text
 from align.errors import Conflict, NothingToLearn
+from align.formats.export_format import ExportFormat
 from align.formats.exporting import FORMATS, Exported, export_corrections
 from align.formats.importing import Importer
 from align.formats.llava import LlavaFile
@@ -87,6 +88,10 @@ def said(role: str, *parts: str | None) -> dict[str, Any]:
     """A message as TRL has it; None is a picture."""
     content = [{"type": "image" if part is None else "text", "text": part} for part in parts]
     return {"role": role, "content": content}
+
+
+def test_every_format_that_is_named_can_be_written() -> None:
+    assert set(FORMATS) == set(ExportFormat)
 
 
 def test_trl_gets_a_parquet_file_with_the_pictures_inside(store: Store, blobs: Blobs, tmp_path: Path) -> None:

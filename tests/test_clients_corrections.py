@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
+import httpx2
 import openai
 import pytest
 from errata import AlignmentTimeout, Correction, Span, WordsAmbiguous, WordsNotFound
@@ -90,6 +92,22 @@ def test_corrections_are_listed_page_by_page_as_they_are_needed(session: Session
     asked = [dict(request.url.params) for request in server.requests]
     first = {"author": "ada", "limit": "2"}
     assert asked == [first, {**first, "after": "corr-2"}]
+
+
+def test_an_export_is_written_as_it_comes_and_there_whole_or_not_at_all(
+    session: Session, server: FakeErrata, tmp_path: Path
+) -> None:
+    file = session.do(session.client.feedback.export(tmp_path / "swift.tar", format="ms-swift"))
+    assert file.read_bytes() == b"ms-swift" * 7
+    assert server.body is not None
+    assert (len(server.body.pieces), server.body.is_closed) == (56, True)
+    server.is_cut_off = True
+    with pytest.raises(httpx2.ReadError):
+        session.do(session.client.feedback.export(tmp_path / "cut.tar"))
+    server.failures = [409]
+    with pytest.raises(openai.ConflictError):
+        session.do(session.client.feedback.export(tmp_path / "none.tar"))
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_a_correction_can_be_looked_at_before_it_is_made(session: Session, server: FakeErrata) -> None:

@@ -27,6 +27,8 @@ GUARDED = [
     ("POST", "/feedback", "feedback"),
     ("GET", "/v1/feedback", "feedback"),
     ("GET", "/feedback", "feedback"),
+    ("GET", "/v1/feedback/export", "admin"),
+    ("GET", "/feedback/export", "admin"),
     ("GET", "/v1/feedback/corr-9", "feedback"),
     ("GET", "/feedback/corr-9", "feedback"),
     ("DELETE", "/v1/chat/completions/chatcmpl-9", "chat"),

@@ -12,9 +12,7 @@ from datasets_on_disk import json_lines, rlhf_v, rlhf_v_row
 from records import correction, response
 from tiny_models import png
 
-from align.formats.exporting import FORMATS
 from align.state import Store
-from serve.cli.datasets import ExportFormat
 from serve.settings import Settings
 
 
@@ -96,10 +94,6 @@ def test_what_cannot_be_imported_at_all_is_one_line(
     file = json_lines(tmp_path / "d.jsonl", ["{}"])
     answer = errata("import", file, *words, "--state", tmp_path / "state")
     assert message in complaint(answer)
-
-
-def test_the_command_offers_every_format_that_there_is() -> None:
-    assert {str(format) for format in ExportFormat} == set(FORMATS)
 
 
 def test_corrections_are_exported_for_another_trainer(

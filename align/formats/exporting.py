@@ -14,6 +14,7 @@ from ..errors import AlignError, Conflict, NothingToLearn
 from ..examples import Example
 from ..state import Blobs, Store
 from ..state.examples import corrected_example
+from .export_format import ExportFormat
 from .llama_factory import LlamaFactoryFile
 from .openai import OpenAIFile
 from .preference import Failure
@@ -34,10 +35,10 @@ class PairFile(Protocol):
 
 
 FORMATS: Mapping[str, type[PairFile]] = {
-    "trl": TrlFile,
-    "openai": OpenAIFile,
-    "ms-swift": SwiftFile,
-    "llama-factory": LlamaFactoryFile,
+    ExportFormat.TRL: TrlFile,
+    ExportFormat.OPENAI: OpenAIFile,
+    ExportFormat.MS_SWIFT: SwiftFile,
+    ExportFormat.LLAMA_FACTORY: LlamaFactoryFile,
 }
 
 

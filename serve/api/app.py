@@ -16,6 +16,7 @@ from .chat import chat_router
 from .corrections import corrections_router
 from .erasure import erasure_router
 from .errors import install_error_handlers
+from .exports import exports_router
 from .feedback import feedback_router
 from .health import health_router
 from .measure import Measure
@@ -39,6 +40,7 @@ def build_app(replica: Replica) -> FastAPI:
         chat_router(replica),
         responses_router(replica),
         feedback_router(replica),
+        exports_router(replica),  # before the corrections: `export` would be the id of one
         corrections_router(replica),
         erasure_router(replica),
         models_router(replica),

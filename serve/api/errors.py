@@ -29,6 +29,7 @@ STATUS: dict[type[Exception], int] = {
     align_errors.InvalidSpans: 422,
     align_errors.NotFound: 404,
     align_errors.Conflict: 409,
+    align_errors.NothingToLearn: 409,
 }
 PLACES = ("body", "header", "path", "query")
 TYPES = {

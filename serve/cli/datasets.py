@@ -10,6 +10,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from align.formats.export_format import ExportFormat
+
 from ..errors import SettingsError
 from ..settings import Settings
 from .options import console
@@ -29,15 +31,6 @@ State = Annotated[Path | None, typer.Option(help="Folder of the database and the
 class ImportFormat(StrEnum):
     RLHF_V = "rlhf-v"
     LLAVA = "llava"
-
-
-class ExportFormat(StrEnum):
-    """As `align.formats.exporting` names them; not taken from there, so that `--help` loads no pyarrow."""
-
-    TRL = "trl"
-    OPENAI = "openai"
-    MS_SWIFT = "ms-swift"
-    LLAMA_FACTORY = "llama-factory"
 
 
 def import_file(

@@ -5,17 +5,22 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from openai import AsyncOpenAI, OpenAI, RequestOptions
 from openai.pagination import AsyncCursorPage, SyncCursorPage
 from typing_extensions import TypedDict, Unpack
 
 from .calls import Call, segment
+from .downloads import download, download_async
 from .types import Correction, CorrectionPreview, CorrectionStory, Span
 
 if TYPE_CHECKING:
     from openai._base_client import AsyncPaginator
+
+
+Format: TypeAlias = Literal["trl", "openai", "ms-swift", "llama-factory"]
 
 
 class Said(TypedDict, total=False):
@@ -75,6 +80,10 @@ def get(correction_id: str) -> Call[CorrectionStory]:
     return Call("get", f"/feedback/{segment(correction_id, 'correction_id')}", CorrectionStory)
 
 
+def export(format: Format) -> str:
+    return f"/feedback/export?format={format}"
+
+
 class Feedback:
     def __init__(self, client: OpenAI) -> None:
         self._client = client
@@ -105,6 +114,14 @@ class Feedback:
             "/feedback", model=Correction, page=SyncCursorPage[Correction], options=options
         )
 
+    def export(self, file: str | Path, *, format: Format = "trl") -> Path:
+        """Write the corrections that are learned from as a dataset for another trainer: a tar, with the images.
+
+        What the format cannot say is named in the tar's `failures.jsonl`. Needs the admin scope. Raises
+        `openai.ConflictError` where there is nothing to write.
+        """
+        return download(self._client, export(format), Path(file))
+
 
 class AsyncFeedback:
     def __init__(self, client: AsyncOpenAI) -> None:
@@ -128,3 +145,7 @@ class AsyncFeedback:
         return self._client.get_api_list(
             "/feedback", model=Correction, page=AsyncCursorPage[Correction], options=options
         )
+
+    async def export(self, file: str | Path, *, format: Format = "trl") -> Path:
+        """As `Feedback.export`."""
+        return await download_async(self._client, export(format), Path(file))

@@ -12,6 +12,7 @@ from .corrections import (
     CorrectionQuery,
     CorrectionRequest,
     CorrectionStory,
+    ExportQuery,
     SpanBody,
     UseAnswer,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "ErasureAnswer",
     "ErrorAnswer",
     "ErrorDetail",
+    "ExportQuery",
     "ImagePart",
     "ImageURL",
     "ModelAnswer",

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
+from align.formats.export_format import ExportFormat
 from align.spans import KINDS
 from align.state.corrections import STATUSES
 
@@ -85,6 +86,10 @@ class CorrectionQuery(Body):
     created_before: float | None = Field(None, allow_inf_nan=False, description="Seconds since the epoch")
     limit: int = Field(100, ge=1, le=1000)
     after: str | None = Field(None, description="`last_id` of the page before")
+
+
+class ExportQuery(Body):
+    format: ExportFormat
 
 
 class CorrectionList(BaseModel):
