@@ -22,8 +22,15 @@ log = structlog.get_logger()
 
 
 class Loader:
-    def __init__(self, engine: Engine, store: Store, fetch: Callable[[Adapter], Path]) -> None:
-        """`fetch` gives a local folder with the adapter's files."""
+    def __init__(
+        self,
+        engine: Engine,
+        store: Store,
+        fetch: Callable[[Adapter], Path],
+        on_outcome: Callable[[], None],
+    ) -> None:
+        """`fetch` gives a local folder with the files; `on_outcome` is called after each load, done or failed."""
+        self._on_outcome = on_outcome
         self._engine = engine
         self._store = store
         self._fetch = fetch
@@ -56,11 +63,13 @@ class Loader:
         for version in versions:
             try:
                 self._load(version)
+                self._on_outcome()
             except EngineFull as error:  # a slot is free when its last sequence has ended: asked again later
                 log.info("no adapter slot yet", version=version, reason=str(error))
             except Exception as error:  # the thread's outermost loop: a bad file must not end in silence
                 log.exception("cannot load adapter", version=version)
                 self._failures[version] = (time.time(), str(error) or type(error).__name__)
+                self._on_outcome()
 
     def _load(self, version: str) -> None:
         adapter = self._store.adapters.get(version)

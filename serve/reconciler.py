@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
@@ -47,9 +47,11 @@ class Reconciler:
         self._url = url
         self._engine = engine
         self._store = store
-        self._loader = Loader(engine, store, fetch)
+        self._wake = threading.Event()
+        self._loader = Loader(engine, store, fetch, on_outcome=self._wake.set)
         self._settings = settings
         self._reading: Reading | None = None
+        self._reported: Replica | None = None
         self._ready_at = time.monotonic()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
@@ -75,6 +77,7 @@ class Reconciler:
 
     def stop(self) -> None:
         self._stop.set()
+        self._wake.set()
         if self._thread.is_alive():
             self._thread.join()
         self._loader.wait(self._settings.dead_after_s)
@@ -83,7 +86,7 @@ class Reconciler:
     def certainly_in_force(self) -> Rollout | None:
         """What is in force now; nothing where a switch may have come that the last reading did not see.
 
-        A commit holds from `commit_ahead_s` after it is made. A reading is trusted for half of that, because a commit
+        A commit holds from `commit_ahead_s` after it is made. A reading is trusted for a part of that, because a commit
         takes a while to be on disk.
         """
         reading = self._reading
@@ -91,7 +94,7 @@ class Reconciler:
             time.time(),
             time.monotonic(),
         )  # in this order: a pause between them makes it doubt, not err
-        if reading is None or tick - reading.at > self._settings.commit_ahead_s / 2:
+        if reading is None or tick - reading.at > self._settings.trusted_s:
             return None
         return reading.desired.in_force(now)
 
@@ -171,9 +174,10 @@ class Reconciler:
         if desired.preparing is not None and (reason := self._failure(desired.preparing)) is not None:
             failure = {"generation": desired.preparing.generation, "reason": reason}
         adapters = sorted(self._engine.stats().adapters)
-        self._store.replicas.report(
-            Replica(self.replica_id, time.time(), self._url, prepared, failure, adapters)
-        )
+        report = Replica(self.replica_id, time.time(), self._url, prepared, failure, adapters)
+        if is_news(report, self._reported, self._settings.heartbeat_s):
+            self._store.replicas.report(report)
+            self._reported = report
 
     def _settle(self, rollout: Rollout) -> None:
         now = time.time()
@@ -200,11 +204,22 @@ class Reconciler:
         return self._loader.failure(self._lacks(rollout), since=rollout.created)
 
     def _run(self) -> None:
-        while not self._stop.wait(self._settings.poll_s):
+        while not self._stop.is_set():
+            self._wake.wait(
+                self._settings.poll_s
+            )  # less where a load has ended: the others wait to hear of it
+            self._wake.clear()
             try:
                 self.step()
             except Exception:  # the outermost loop: a busy database today is no reason to stop following
                 log.exception("poll failed", replica=self.replica_id)
+
+
+def is_news(report: Replica, last: Replica | None, heartbeat_s: float) -> bool:
+    """Whether the others have to hear of it: something changed, or they would soon take it for dead."""
+    if last is None or not 0 <= report.heartbeat - last.heartbeat < heartbeat_s:
+        return True
+    return replace(report, heartbeat=last.heartbeat) != last
 
 
 def _needed(desired: Desired) -> list[Rollout]:

@@ -25,7 +25,7 @@ class _Section(BaseModel):
 class RolloutSettings(_Section):
     """How all replicas change from one adapter version to another at one moment."""
 
-    poll_s: float = Field(default=0.5, gt=0, description="Seconds between two readings of the desired state.")
+    poll_s: float = Field(default=0.1, gt=0, description="Seconds between two readings of the desired state.")
     dead_after_s: float = Field(
         default=5.0, gt=0, description="A replica whose heartbeat is older, in seconds, is not waited for."
     )
@@ -35,18 +35,31 @@ class RolloutSettings(_Section):
         description="Seconds for all replicas to load a new version; later, the promotion is abandoned.",
     )
     commit_ahead_s: float = Field(
-        default=1.5,
+        default=1.0,
         gt=0,
-        description="Seconds from the decision to the switch; at least two polls, so that all hear of it in time.",
+        description="Seconds from the decision to the switch. A reading of the desired state is trusted for a quarter "
+        "of it, so at least four polls; the rest is for the decision to reach the disk.",
     )
 
     @model_validator(mode="after")
     def _all_hear_of_it(self) -> RolloutSettings:
-        if self.commit_ahead_s < 2 * self.poll_s:
-            raise ValueError("commit_ahead_s must be at least two polls, or replicas would switch apart")
+        if self.commit_ahead_s < 4 * self.poll_s:
+            raise ValueError(
+                "commit_ahead_s must be at least four polls, or each answer would wait for a reading"
+            )
         if self.dead_after_s < 2 * self.poll_s:
             raise ValueError("dead_after_s must be at least two polls, or live replicas would count as dead")
         return self
+
+    @property
+    def trusted_s(self) -> float:
+        """How long a reading of the desired state is believed."""
+        return self.commit_ahead_s / 4
+
+    @property
+    def heartbeat_s(self) -> float:
+        """Between two reports of a replica that has nothing new to say: each is a write that waits for the disk."""
+        return self.dead_after_s / 5
 
 
 HostName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*(:[0-9]{1,5})?$")]

@@ -24,7 +24,7 @@ from serve.settings import RolloutSettings, Settings
 
 MODEL = "errata-scenes"
 FAST = RolloutSettings(poll_s=0.02, dead_after_s=5.0, prepare_s=30.0, commit_ahead_s=0.2)
-SLOW = RolloutSettings(poll_s=60.0, dead_after_s=120.0, prepare_s=30.0, commit_ahead_s=120.0)
+SLOW = RolloutSettings(poll_s=30.0, dead_after_s=120.0, prepare_s=30.0, commit_ahead_s=120.0)
 
 
 class Served:

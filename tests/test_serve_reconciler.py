@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -14,9 +14,9 @@ from fake_engine import FakeEngine
 from records import adapter_row
 
 from align.errors import Conflict, InvalidAdapter, NotFound
-from align.state import Adapter, Store
+from align.state import Adapter, Replica, Store
 from serve.errors import NotReady, ServeError
-from serve.reconciler import Reconciler
+from serve.reconciler import Reconciler, is_news
 from serve.rollout import choose_version
 from serve.settings import RolloutSettings
 
@@ -115,6 +115,9 @@ def test_a_promotion_reaches_all_replicas_and_is_committed_once(cluster: Cluster
 
 
 def test_all_switch_at_one_moment_and_none_before_or_after(cluster: Cluster) -> None:
+    cluster.settings = FAST.model_copy(
+        update={"commit_ahead_s": 1.0}
+    )  # as by default: a busy disk takes its time
     adapter_row(cluster.store)
     for _ in range(3):
         cluster.add()
@@ -433,6 +436,45 @@ def test_a_replica_that_stays_behind_asks_for_a_new_process(tmp_path: Path) -> N
 
         wait_until(complaint)
         assert complaint().startswith("the replica has been behind what is in force for 1 s")
+
+
+def test_a_replica_with_nothing_new_to_say_writes_only_its_heartbeat(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reports: list[float] = []
+    reconciler = cluster.make(FakeEngine(), FAST.model_copy(update={"dead_after_s": 10.0}))
+    report = cluster.replicas[0][2].replicas.report
+    monkeypatch.setattr(
+        cluster.replicas[0][2].replicas, "report", lambda row: (reports.append(row.heartbeat), report(row))
+    )
+    for _ in range(20):
+        reconciler.step()
+    assert len(reports) == 1
+    adapter_row(cluster.store)
+    cluster.propose("v0001")
+    reconciler.step()  # begins to load
+    wait_until(lambda: "v0001" in cluster.engine(0).loaded)
+    reconciler.step()
+    assert len(reports) == 2, "what it holds has changed"
+
+
+@pytest.mark.parametrize(("later", "is_news_then"), [(1.9, False), (2.1, True), (-1.0, True)])
+def test_a_heartbeat_is_news_in_time_and_after_the_clock_was_set_back(
+    later: float, is_news_then: bool
+) -> None:
+    last = Replica("a", 100.0, "", 3, None, [])
+    assert is_news(replace(last, heartbeat=100.0 + later), last, heartbeat_s=2.0) is is_news_then
+    assert is_news(replace(last, heartbeat=100.0 + later, prepared=4), last, heartbeat_s=2.0)
+
+
+def test_a_load_that_has_ended_is_told_before_the_next_poll(tmp_path: Path) -> None:
+    lazy = RolloutSettings(poll_s=20.0, dead_after_s=100.0, prepare_s=30.0, commit_ahead_s=80.0)
+    with closing(Cluster(f"sqlite:///{tmp_path}/errata.db", lazy)) as cluster:
+        adapter_row(cluster.store)
+        reconciler = cluster.add()
+        cluster.propose("v0001")
+        reconciler.step()  # begins to load
+        wait_until(lambda: cluster.store.rollouts.newest().status == "committed", timeout_s=10.0)
 
 
 def test_a_stopped_replica_leaves_the_list_and_is_not_healthy(cluster: Cluster) -> None:

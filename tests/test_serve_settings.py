@@ -61,8 +61,11 @@ def test_a_typo_fails(values: dict[str, Any]) -> None:
         ({"num_replicas": 0}, "greater than 0"),
         ({"model_name": "a@b"}, "match pattern"),
         ({"model_name": ""}, "match pattern"),
-        ({"rollout": {"commit_ahead_s": 0.9}}, "at least two polls, or replicas would switch apart"),
-        ({"rollout": {"dead_after_s": 0.9}}, "at least two polls, or live replicas would count as dead"),
+        (
+            {"rollout": {"commit_ahead_s": 0.3}},
+            "at least four polls, or each answer would wait for a reading",
+        ),
+        ({"rollout": {"dead_after_s": 0.15}}, "at least two polls, or live replicas would count as dead"),
         ({"engine": {"num_adapter_slots": 2}}, "num_adapter_slots must be at least 3"),
     ],
 )

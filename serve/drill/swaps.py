@@ -14,6 +14,7 @@ from serve.errors import ServeError
 
 POLL_S = 0.05
 SWAP_S = 60.0
+MAX_REQUESTS = 32
 ROLLBACK_EVERY = 5
 
 
@@ -88,14 +89,18 @@ class Operator:
         raise ServeError(f"generation {generation} was not in force within {SWAP_S:g} s")
 
     async def _all_switched(self, generation: int) -> None:
-        """Each request reaches one replica that nobody can choose, so several ask at once until all have answered."""
+        """Each request reaches one replica that nobody can choose, mostly the one with less to do: so several ask at
+        once, and twice as many each time that one has not answered.
+        """
         deadline = time.monotonic() + SWAP_S
         switched: set[str] = set()
+        num_requests = self._num_replicas
         while len(switched) < self._num_replicas:
             if time.monotonic() > deadline:
                 raise ServeError(f"{len(switched)} of {self._num_replicas} replicas switched in {SWAP_S:g} s")
+            num_requests = min(2 * num_requests, MAX_REQUESTS)
             answers = await asyncio.gather(
-                *(self._client.get(f"{self._address}/readyz") for _ in range(2 * self._num_replicas))
+                *(self._client.get(f"{self._address}/readyz") for _ in range(num_requests))
             )
             states = [answer.json() for answer in answers]
             switched |= {state["replica"] for state in states if state["generation"] >= generation}
