@@ -57,10 +57,10 @@ class ReplicaMetrics:
             registry=self.registry,
         )
         self.responses = Counter(
-            "errata_responses", "Answers recorded", ["adapter", "finish_reason"], registry=self.registry
+            "errata_responses", "Answers given", ["adapter", "finish_reason"], registry=self.registry
         )
         self.generated_tokens = Counter(
-            "errata_generated_tokens", "Tokens of recorded answers", ["adapter"], registry=self.registry
+            "errata_generated_tokens", "Tokens of answers", ["adapter"], registry=self.registry
         )
         gauges = {
             "errata_sequences_running": ("Sequences being decoded", lambda: engine.stats().num_running),

@@ -144,6 +144,12 @@ class Settings(_Section):
     default_max_tokens: int = Field(
         default=256, gt=0, description="Length of an answer, in tokens, where the request names none."
     )
+    stream_hold_s: float = Field(
+        default=0.03,
+        ge=0,
+        le=1,
+        description="Seconds that a stream's tokens may wait to be sent together; its first never waits.",
+    )
     request_deadline_s: float = Field(default=300.0, gt=0, description="Seconds an answer may take in all.")
     max_body_bytes: int = Field(default=64 * 2**20, gt=0, description="Size of a request, images included.")
     engine: EngineConfig = EngineConfig()

@@ -17,6 +17,7 @@ from fake_engine import FakeEngine
 from served import MODEL, SLOW, Served, body, error, events, listening, serving, wait_until
 
 from serve.api.logprobs import logprobs_json
+from serve.api.schema.chat import CHANGES_NOTHING
 from serve.engine.protocol import ScoredToken, TokenLogprobs
 from serve.errors import EngineFull
 
@@ -51,6 +52,7 @@ def test_an_answer_is_openais_and_names_its_version(served: Served) -> None:
             "message": {"role": "assistant", "content": TEXT},
             "finish_reason": "stop",
             "logprobs": None,
+            "response_id": answer["id"],
         }
     ]
     assert answer["usage"] == {"prompt_tokens": 5, "completion_tokens": 9, "total_tokens": 14}
@@ -105,15 +107,39 @@ def test_null_means_the_default(served: Served) -> None:
     assert served.engine.submitted[-1][0].temperature == 1.0
 
 
-def test_fields_that_change_nothing_are_taken(served: Served) -> None:
-    served.respond(user="ada", metadata={"session": "1"}, n=1)
+@pytest.mark.parametrize(
+    ("field", "value"), [(field, value) for field, values in CHANGES_NOTHING.items() for value in values]
+)
+def test_fields_that_change_nothing_are_taken(shared: Served, field: str, value: Any) -> None:
+    shared.respond(**{field: value})
+    shared.engine.submitted.clear()
+
+
+def test_an_answer_can_be_sent_back_with_all_its_empty_fields(shared: Served) -> None:
+    nulls = dict.fromkeys(("refusal", "audio", "function_call", "tool_calls", "name"))
+    said = {"role": "assistant", "content": "A cup.", **nulls}
+    shared.respond(messages=[body()["messages"][0], said, {"role": "user", "content": "And a fork?"}])
+    shared.engine.submitted.clear()
 
 
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
-        ({"tools": []}, "tools"),
-        ({"n": 2}, "n"),
+        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
+        ({"functions": [{"name": "f"}]}, "functions"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"modalities": ["text", "audio"]}, "modalities"),
+        ({"service_tier": "flex"}, "service_tier"),
+        ({"reasoning_effort": "high"}, "reasoning_effort"),
+        ({"web_search_options": {}}, "web_search_options"),
+        ({"prediction": {"type": "content", "content": "x"}}, "prediction"),
+        ({"n": 0}, "n"),
+        ({"n": 9}, "n"),
+        ({"user": "x" * 513}, "user"),
+        ({"metadata": {str(number): "x" for number in range(17)}}, "metadata"),
+        ({"metadata": {"x" * 65: "x"}}, "metadata"),
+        ({"metadata": {"x": "x" * 513}}, "metadata.x"),
+        ({"metadata": {"x": 1}}, "metadata.x"),
         ({"response_format": {"type": "json_object"}}, "response_format"),
         ({"top_logprobs": 21, "logprobs": True}, "top_logprobs"),
         ({"top_k": -1}, "top_k"),
@@ -346,7 +372,8 @@ def test_a_stream_that_fails_ends_with_an_error_and_is_not_done(served: Served) 
     *chunks, last = events(response.text)
     assert last["error"]["message"] == "the fake engine broke"
     assert last["error"]["type"] == "server_error"
-    assert [chunk["choices"][0]["delta"].get("content") for chunk in chunks] == ["", "By", " base:"]
+    assert "".join(chunk["choices"][0]["delta"]["content"] for chunk in chunks) == "By base:"
+    assert {chunk["choices"][0]["finish_reason"] for chunk in chunks} == {None}
 
 
 def test_a_record_that_cannot_be_written_fails_the_stream(

@@ -23,6 +23,8 @@ BLANK_RESPONSE: dict[str, Any] = {
     "sampling": {},  # its stop strings are words, too
     "text": "",
     "token_ids": [],
+    "user": None,
+    "metadata": {},
 }
 BLANK_CORRECTION: dict[str, Any] = {
     "status": "erased",

@@ -124,12 +124,20 @@ INSERT INTO images_to_remove SELECT DISTINCT sha256 FROM response_images
 DELETE FROM response_images WHERE response_id IN (SELECT id FROM responses WHERE status = 'erased')
 """
 
+
+def users_and_metadata(connection: Connection) -> None:
+    """Whom an application asked for, and what it noted with the request."""
+    connection.execute(text('ALTER TABLE responses ADD COLUMN "user" VARCHAR'))
+    connection.execute(text("ALTER TABLE responses ADD COLUMN metadata JSON NOT NULL DEFAULT '{}'"))
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     first_tables,
     lineage_and_erasure,
     screening_and_review,
     run_attempts,
     images_to_remove,
+    users_and_metadata,
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, func, insert, select
@@ -33,6 +33,8 @@ class Response:
     timings: dict[str, float]  # seconds
     key_id: str
     status: str = "kept"
+    user: str | None = None  # the end user, as the application names them
+    metadata: dict[str, str] = field(default_factory=dict)  # the application's own words
 
     @property
     def is_erased(self) -> bool:
@@ -59,7 +61,10 @@ class Responses:
                 select(schema.responses).where(schema.responses.c.id == response_id)
             ).one_or_none()
         if row is None:
-            raise NotFound(f"no response {response_id!r}; use the id of a chat completion of this server")
+            raise NotFound(
+                f"no response {response_id!r}; use the id of a chat completion of this server that was not asked "
+                "for with store=false"
+            )
         return from_row(Response, row)
 
     def uncorrected(self, adapter: str) -> list[str]:

@@ -25,6 +25,8 @@ responses = Table(
     Column("num_prompt_tokens", Integer, nullable=False),
     Column("timings", JSON, nullable=False),
     Column("key_id", String, nullable=False),
+    Column("user", String),
+    Column("metadata", JSON, nullable=False),
 )
 
 response_images = Table(

@@ -1,29 +1,30 @@
-"""An answer from request to record: begun, followed token by token, on disk before its last one is told.
+"""Answers from request to record: begun, followed token by token, on disk before their last one is told.
 
-Knows nothing of how it is sent to the client.
+Knows nothing of how they are sent to the client.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 import uuid
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import AsyncIterator
+from dataclasses import asdict, replace
+from functools import partial
 
 import structlog
 from starlette.concurrency import run_in_threadpool
 
-from align.conversation import Conversation
 from align.errors import InvalidConversation, InvalidImage
 from align.state import Key, Response
-from serve.engine.protocol import Delta, Prompt, Sampling, TokenLogprobs
-from serve.errors import DeadlineExceeded, EngineFailed, InvalidPrompt
+from serve.engine.protocol import Delta, Prompt, Sampling
+from serve.errors import DeadlineExceeded, EngineFailed, InvalidPrompt, ServeError
 from serve.metrics import Stopwatch
 from serve.replica import Replica
 from serve.rollout import choose_version
 
+from .completion import Answer, Completion, response_ids
 from .conversations import read_conversation
+from .deltas import Mailbox
 from .remote_images import RemoteImageFetcher
 from .schema import ChatRequest
 
@@ -33,52 +34,6 @@ LAST_WORDS_S = 10.0
 """How long a cancelled sequence's end is waited for; the engine ends it at its next step."""
 
 
-@dataclass
-class Answer:
-    """One answer under way: what it is answered from, and what has come of it so far."""
-
-    id: str
-    adapter: str
-    key: Key
-    conversation: Conversation
-    images: Mapping[str, bytes]
-    sampling: Sampling
-    num_prompt_tokens: int
-    deltas: asyncio.Queue[Delta]
-    sequence_id: str = ""
-    created: float = field(default_factory=time.time)
-    watch: Stopwatch = field(default_factory=Stopwatch)
-    token_ids: list[int] = field(default_factory=list)
-    pieces: list[str] = field(default_factory=list)
-    logprobs: list[TokenLogprobs] = field(default_factory=list)
-    finish_reason: str | None = None
-    first_token_s: float | None = None
-
-    @property
-    def text(self) -> str:
-        return "".join(self.pieces)
-
-    @property
-    def headers(self) -> dict[str, str]:
-        return {"x-errata-response-id": self.id, "x-errata-adapter": self.adapter}
-
-    @property
-    def usage(self) -> dict[str, int]:
-        return {
-            "prompt_tokens": self.num_prompt_tokens,
-            "completion_tokens": len(self.token_ids),
-            "total_tokens": self.num_prompt_tokens + len(self.token_ids),
-        }
-
-    def take(self, delta: Delta) -> None:
-        if delta.token_ids and self.first_token_s is None:
-            self.first_token_s = self.watch.read()
-        self.token_ids += delta.token_ids
-        self.pieces.append(delta.text)
-        self.logprobs += delta.logprobs
-        self.finish_reason = delta.finish_reason
-
-
 class Answers:
     def __init__(self, replica: Replica) -> None:
         self._replica = replica
@@ -86,9 +41,10 @@ class Answers:
         self._fetcher = RemoteImageFetcher(
             settings.remote_images, settings.images, max_total_bytes=settings.max_body_bytes
         )
+        self._mailbox: Mailbox | None = None
         self._endings: set[asyncio.Task[None]] = set()  # asyncio itself keeps no task alive
 
-    async def begin(self, body: ChatRequest, key: Key) -> Answer:
+    async def begin(self, body: ChatRequest, key: Key) -> Completion:
         """Read, choose the version, submit."""
         watch = Stopwatch()
         settings, engine, reconciler = self._replica.settings, self._replica.engine, self._replica.reconciler
@@ -98,31 +54,46 @@ class Answers:
         except (InvalidConversation, InvalidImage) as error:
             raise InvalidPrompt(str(error)) from error
         sampling = self._sampling(body, prompt)
-        response_id = f"chatcmpl-{uuid.uuid4().hex}"
+        completion_id = f"chatcmpl-{uuid.uuid4().hex}"
         while (in_force := reconciler.certainly_in_force()) is None:
             await run_in_threadpool(reconciler.refresh)
-        # from here to `submit` nothing is awaited, so that it is still in force
+        # from here to `_submit` nothing is awaited, so that it is still in force
         adapter = choose_version(
-            in_force, response_id, body.model, settings.model_name, engine.stats().adapters
+            in_force, completion_id, body.model, settings.model_name, engine.stats().adapters
         )
-        answer = Answer(
-            response_id,
+        completion = Completion(
+            completion_id,
             adapter,
             key,
             conversation,
             images,
-            sampling,
             prompt.num_tokens,
-            deltas=asyncio.Queue(),
+            body.user,
+            body.metadata,
+            body.store,
+            [
+                Answer(index, response_id if body.store else None, _with_seed(sampling, index))
+                for index, response_id in enumerate(response_ids(completion_id, body.n))
+            ],
             watch=watch,
         )
+        self._submit(completion, prompt)
+        return completion
+
+    def _submit(self, completion: Completion, prompt: Prompt) -> None:
+        """All of its answers, or none."""
         loop = asyncio.get_running_loop()
-
-        def deliver(delta: Delta) -> None:
-            loop.call_soon_threadsafe(answer.deltas.put_nowait, delta)
-
-        answer.sequence_id = engine.submit(prompt, sampling, adapter, deliver)
-        return answer
+        if self._mailbox is None or self._mailbox.loop is not loop:
+            self._mailbox = Mailbox(loop)
+        engine = self._replica.engine
+        try:
+            for answer in completion.answers:
+                deliver = partial(self._mailbox.post, completion.inbox, answer.index)
+                answer.sequence_id = engine.submit(prompt, answer.sampling, completion.adapter, deliver)
+        except ServeError:
+            for answer in completion.answers:
+                engine.cancel(answer.sequence_id)
+            raise
 
     def _sampling(self, body: ChatRequest, prompt: Prompt) -> Sampling:
         asked = body.max_completion_tokens or body.max_tokens
@@ -146,67 +117,93 @@ class Answers:
             top_logprobs=body.top_logprobs or 0 if body.logprobs else None,
         )
 
-    async def follow(self, answer: Answer) -> AsyncIterator[Delta]:
-        """Its deltas as they come; the last one only when the record is on disk.
+    async def follow(
+        self, completion: Completion, hold_s: float | None = None
+    ) -> AsyncIterator[list[tuple[Answer, Delta]]]:
+        """What has come, one delta an answer: first words and ends at once, else at most once in `hold_s` seconds, or
+        never by itself with None. An answer's end is told only when its record is on disk.
 
         Raises `DeadlineExceeded`, `EngineFailed`.
         """
         deadline = self._replica.settings.request_deadline_s
-        while answer.finish_reason is None:
+        pause = Stopwatch()
+        while not completion.is_ended:
+            rest_s = None if hold_s is None else hold_s - pause.read()
             try:
-                delta = await asyncio.wait_for(answer.deltas.get(), deadline - answer.watch.read())
+                async with asyncio.timeout(deadline - completion.watch.read()):
+                    deltas = await completion.inbox.take(rest_s)
             except TimeoutError as error:
                 raise DeadlineExceeded(f"the answer took longer than {deadline:g} s") from error
-            answer.take(delta)
-            if delta.finish_reason == "error":
-                raise EngineFailed(delta.error or "the sequence failed")
-            if delta.finish_reason is not None:
-                await run_in_threadpool(self._record, answer)
-            yield delta
+            news = [(completion.answers[index], delta) for index, delta in deltas]
+            for answer, delta in news:
+                answer.take(delta, completion.watch.read())
+                if delta.finish_reason not in (None, "error"):
+                    await run_in_threadpool(self._record, completion, answer)
+            if failed := [delta for _, delta in news if delta.finish_reason == "error"]:
+                yield [(answer, replace(delta, finish_reason=None)) for answer, delta in news]
+                raise EngineFailed(failed[0].error or "the sequence failed")
+            yield news
+            pause = Stopwatch()
 
-    def leave(self, answer: Answer) -> None:
-        """Cancel it unless it has ended; what it said until now is recorded, for it may have been read."""
-        if answer.finish_reason is None:
-            self._replica.engine.cancel(answer.sequence_id)
-            ending = asyncio.get_running_loop().create_task(self._record_cancelled(answer))
+    def leave(self, completion: Completion) -> None:
+        """Cancel what has not ended; what it said until now is recorded, for it may have been read."""
+        if not completion.is_ended:
+            for answer in completion.answers:
+                self._replica.engine.cancel(answer.sequence_id)
+            ending = asyncio.get_running_loop().create_task(self._record_cancelled(completion))
             self._endings.add(ending)
             ending.add_done_callback(self._endings.discard)
 
-    async def _record_cancelled(self, answer: Answer) -> None:
+    async def _record_cancelled(self, completion: Completion) -> None:
         try:
             async with asyncio.timeout(LAST_WORDS_S):
-                while answer.finish_reason is None:
-                    answer.take(await answer.deltas.get())
-            if answer.token_ids and answer.finish_reason != "error":
-                await run_in_threadpool(self._record, answer)
+                while not completion.is_ended:
+                    for index, delta in await completion.inbox.take():
+                        answer = completion.answers[index]
+                        answer.take(delta, completion.watch.read())
+                        if answer.token_ids and answer.finish_reason not in (None, "error"):
+                            await run_in_threadpool(self._record, completion, answer)
         except Exception:  # the task's outermost loop: nobody waits for its result
-            log.exception("cancelled answer not recorded", response=answer.id)
+            log.exception("cancelled answer not recorded", response=completion.id)
 
-    def _record(self, answer: Answer) -> None:
+    def _record(self, completion: Completion, answer: Answer) -> None:
+        timings = {"first_token_s": answer.first_token_s or 0.0, "total_s": completion.watch.read()}
+        if answer.response_id is not None:
+            self._store(completion, answer, answer.response_id, timings)
+        metrics = self._replica.metrics
+        metrics.responses.labels(completion.adapter, answer.finish_reason).inc()
+        metrics.generated_tokens.labels(completion.adapter).inc(len(answer.token_ids))
+        metrics.first_token_seconds.labels(completion.adapter).observe(timings["first_token_s"])
+
+    def _store(
+        self, completion: Completion, answer: Answer, response_id: str, timings: dict[str, float]
+    ) -> None:
         def put_images() -> None:
-            for data in answer.images.values():
+            for data in completion.images.values():
                 self._replica.blobs.put_image(data)
 
         put_images()
-        timings = {"first_token_s": answer.first_token_s or 0.0, "total_s": answer.watch.read()}
         self._replica.store.responses.add(
             Response(
-                id=answer.id,
-                created=answer.created,
+                id=response_id,
+                created=completion.created,
                 model=self._replica.settings.model_name,
-                adapter=answer.adapter,
-                conversation=answer.conversation.to_json(),
+                adapter=completion.adapter,
+                conversation=completion.conversation.to_json(),
                 sampling=asdict(answer.sampling),
                 text=answer.text,
                 token_ids=answer.token_ids,
                 finish_reason=answer.finish_reason or "",
-                num_prompt_tokens=answer.num_prompt_tokens,
+                num_prompt_tokens=completion.num_prompt_tokens,
                 timings=timings,
-                key_id=answer.key.id,
+                key_id=completion.key.id,
+                user=completion.user,
+                metadata=dict(completion.metadata),
             ),
             put_images,
         )
-        metrics = self._replica.metrics
-        metrics.responses.labels(answer.adapter, answer.finish_reason).inc()
-        metrics.generated_tokens.labels(answer.adapter).inc(len(answer.token_ids))
-        metrics.first_token_seconds.labels(answer.adapter).observe(timings["first_token_s"])
+
+
+def _with_seed(sampling: Sampling, index: int) -> Sampling:
+    """Each of several answers has a seed of its own."""
+    return sampling if sampling.seed is None else replace(sampling, seed=sampling.seed + index)

@@ -16,11 +16,13 @@ from starlette.types import Receive, Scope, Send
 
 from align.errors import AlignError
 from align.state import Key
+from serve.engine.protocol import Delta
 from serve.errors import ServeError
 from serve.replica import Replica
 
-from .answers import Answer, Answers
+from .answers import Answers
 from .auth import may_chat
+from .completion import Answer, Completion
 from .errors import error_body, status_of
 from .logprobs import logprobs_json
 from .measure import HUNG_UP
@@ -31,31 +33,26 @@ log = structlog.get_logger()
 
 def chat_router(replica: Replica) -> APIRouter:
     router, answers = APIRouter(), Answers(replica)
+    hold_s = replica.settings.stream_hold_s
 
     @router.post("/v1/chat/completions", response_model=None)
     async def complete(
         body: ChatRequest, key: Annotated[Key, Depends(may_chat)], request: Request
     ) -> HTTPResponse:
-        """OpenAI's chat completion, text and images in, text out. `id` is what a correction refers to."""
-        answer = await answers.begin(body, key)
+        """OpenAI's chat completion, text and images in, text out. `response_id` is what a correction refers to."""
+        completion = await answers.begin(body, key)
         if body.stream:
-            include_usage = body.stream_options is not None and body.stream_options.include_usage
-            events = _events(answers, answer, body.model, include_usage=include_usage)
-            headers = {**answer.headers, "cache-control": "no-cache", "x-accel-buffering": "no"}
-            return EventStream(events, headers=headers, on_end=lambda: answers.leave(answer))
+            events = _events(answers.follow(completion, hold_s), completion, body)
+            headers = {**completion.headers, "cache-control": "no-cache", "x-accel-buffering": "no"}
+            return EventStream(events, headers=headers, on_end=lambda: answers.leave(completion))
         try:
-            if not await _unless_hung_up(request, _to_the_end(answers, answer)):
+            if not await _unless_hung_up(request, _to_the_end(answers, completion)):
                 return HTTPResponse(status_code=HUNG_UP)
         finally:
-            answers.leave(answer)
-        choice = {
-            "index": 0,
-            "message": {"role": "assistant", "content": answer.text},
-            "finish_reason": answer.finish_reason,
-            "logprobs": logprobs_json(answer.logprobs) if body.logprobs else None,
-        }
-        whole = _envelope(answer, body.model, "chat.completion", [choice])
-        return JSONResponse({**whole, "usage": answer.usage}, headers=answer.headers)
+            answers.leave(completion)
+        choices = [_choice(answer, body) for answer in completion.answers]
+        whole = _envelope(completion, body.model, "chat.completion", choices)
+        return JSONResponse({**whole, "usage": completion.usage}, headers=completion.headers)
 
     return router
 
@@ -76,8 +73,8 @@ class EventStream(StreamingResponse):
             self._on_end()
 
 
-async def _to_the_end(answers: Answers, answer: Answer) -> None:
-    async for _delta in answers.follow(answer):
+async def _to_the_end(answers: Answers, completion: Completion) -> None:
+    async for _ in answers.follow(completion):
         pass
 
 
@@ -103,42 +100,78 @@ async def _unless_hung_up(request: Request, work: Coroutine[Any, Any, None]) -> 
                 await task
 
 
-async def _events(answers: Answers, answer: Answer, model: str, *, include_usage: bool) -> AsyncIterator[str]:
-    def event(delta: dict[str, Any], finish_reason: str | None = None, logprobs: Any = None) -> str:
-        choice = {"index": 0, "delta": delta, "finish_reason": finish_reason, "logprobs": logprobs}
-        return _sse(_envelope(answer, model, "chat.completion.chunk", [choice]))
+async def _events(
+    news: AsyncIterator[list[tuple[Answer, Delta]]], completion: Completion, body: ChatRequest
+) -> AsyncIterator[str]:
+    """Several events may leave together: what is told at once is sent at once."""
 
+    def chunk(choices: list[dict[str, Any]]) -> dict[str, Any]:
+        return _envelope(completion, body.model, "chat.completion.chunk", choices)
+
+    begin = {"role": "assistant", "content": ""}
     try:
-        yield event({"role": "assistant", "content": ""})
-        async for delta in answers.follow(answer):
-            if delta.text or delta.logprobs:
-                yield event(
-                    {"content": delta.text},
-                    logprobs=logprobs_json(delta.logprobs) if delta.logprobs else None,
-                )
-            if delta.finish_reason is not None:
-                yield event({}, delta.finish_reason)
+        yield "".join(_sse(chunk([_piece(answer, begin)])) for answer in completion.answers)
+        async for deltas in news:
+            pieces = [piece for answer, delta in deltas for piece in _pieces(answer, delta)]
+            yield "".join(_sse(chunk([piece])) for piece in pieces)
     except (ServeError, AlignError) as error:
         yield _sse(error_body(status_of(error), str(error)))
         return
     except (
         Exception
     ):  # the stream's outermost loop: its status is sent already, so the error is its last event
-        log.exception("stream failed", response=answer.id)
+        log.exception("stream failed", response=completion.id)
         yield _sse(error_body(500, "internal error; the server's log says more"))
         return
-    if include_usage:
-        yield _sse({**_envelope(answer, model, "chat.completion.chunk", []), "usage": answer.usage})
-    yield "data: [DONE]\n\n"
+    include_usage = body.stream_options is not None and body.stream_options.include_usage
+    usage = _sse({**chunk([]), "usage": completion.usage}) if include_usage else ""
+    yield usage + "data: [DONE]\n\n"
 
 
-def _envelope(answer: Answer, model: str, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
+def _choice(answer: Answer, body: ChatRequest) -> dict[str, Any]:
     return {
-        "id": answer.id,
+        "index": answer.index,
+        "message": {"role": "assistant", "content": answer.text},
+        "finish_reason": answer.finish_reason,
+        "logprobs": logprobs_json(answer.logprobs) if body.logprobs else None,
+        **_record(answer),
+    }
+
+
+def _pieces(answer: Answer, delta: Delta) -> list[dict[str, Any]]:
+    """Of a stream's choice: what a delta adds, and the end by itself, as OpenAI tells it."""
+    pieces = []
+    if delta.text or delta.logprobs:
+        logprobs = logprobs_json(delta.logprobs) if delta.logprobs else None
+        pieces.append(_piece(answer, {"content": delta.text}, logprobs=logprobs))
+    if delta.finish_reason is not None:
+        pieces.append(_piece(answer, {}, delta.finish_reason))
+    return pieces
+
+
+def _piece(
+    answer: Answer, delta: dict[str, Any], finish_reason: str | None = None, logprobs: Any = None
+) -> dict[str, Any]:
+    return {
+        "index": answer.index,
+        "delta": delta,
+        "finish_reason": finish_reason,
+        "logprobs": logprobs,
+        **_record(answer),
+    }
+
+
+def _record(answer: Answer) -> dict[str, str]:
+    return {} if answer.response_id is None else {"response_id": answer.response_id}
+
+
+def _envelope(completion: Completion, model: str, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "id": completion.id,
         "object": kind,
-        "created": int(answer.created),
+        "created": int(completion.created),
         "model": model,
-        "system_fingerprint": answer.adapter,
+        "system_fingerprint": completion.adapter,
         "choices": choices,
     }
 

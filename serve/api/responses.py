@@ -55,5 +55,7 @@ def _record(response: Response, corrections: list[CorrectionAnswer]) -> Response
         sampling=response.sampling,
         timings=response.timings,
         key_id=response.key_id,
+        user=response.user,
+        metadata=response.metadata,
         corrections=corrections,
     )

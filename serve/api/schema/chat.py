@@ -38,21 +38,44 @@ Content = Annotated[
 ]
 
 
-class ChatMessage(Body):
+class _Nullable(Body):
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_not_given(cls, body: Any) -> Any:
+        """OpenAI's fields may be null, which means their default."""
+        return {k: v for k, v in body.items() if v is not None} if isinstance(body, dict) else body
+
+
+class ChatMessage(_Nullable):
     role: Literal["system", "user", "assistant"]
     content: Content
     name: str | None = None
 
 
-class StreamOptions(Body):
+class StreamOptions(_Nullable):
     include_usage: bool = False
 
 
 TokenId = Annotated[str, Field(pattern="^[0-9]{1,9}$")]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
+MetadataKey = Annotated[Unicode, Field(max_length=64)]
+MetadataValue = Annotated[Unicode, Field(max_length=512)]
+
+CHANGES_NOTHING: dict[str, tuple[Any, ...]] = {
+    "response_format": ({"type": "text"},),
+    "modalities": (["text"],),
+    "tools": ([],),
+    "tool_choice": ("none", "auto"),
+    "parallel_tool_calls": (True, False),
+    "functions": ([],),
+    "function_call": ("none", "auto"),
+    "service_tier": ("auto", "default"),
+    "reasoning_effort": ("none",),
+}
+"""What OpenAI's clients and those who wrap them send by default: these values ask for nothing, others are refused."""
 
 
-class ChatRequest(Body):
+class ChatRequest(_Nullable):
     model: str
     messages: list[ChatMessage] = Field(min_length=1)
     stream: bool = False
@@ -72,9 +95,12 @@ class ChatRequest(Body):
     top_logprobs: int | None = Field(None, ge=0, le=20, description="With logprobs only")
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
     stop: Unicode | list[Unicode] | None = None
-    n: Literal[1] = 1
-    user: str | None = None
-    metadata: dict[str, str] | None = None
+    n: int = Field(
+        1, ge=1, le=8, description="Answers to the same prompt; their seeds are seed, seed + 1, ..."
+    )
+    store: bool = Field(True, description="Whether a record is kept; without one there can be no correction")
+    user: Unicode | None = Field(None, max_length=512)
+    metadata: dict[MetadataKey, MetadataValue] = Field({}, max_length=16)
 
     @property
     def stop_strings(self) -> tuple[str, ...]:
@@ -83,9 +109,10 @@ class ChatRequest(Body):
 
     @model_validator(mode="before")
     @classmethod
-    def _null_is_not_given(cls, body: Any) -> Any:
-        """OpenAI's fields may be null, which means their default."""
-        return {k: v for k, v in body.items() if v is not None} if isinstance(body, dict) else body
+    def _leave_out_what_changes_nothing(cls, body: Any) -> Any:
+        if not isinstance(body, dict):
+            return body
+        return {k: v for k, v in body.items() if v not in CHANGES_NOTHING.get(k, ())}
 
     @model_validator(mode="after")
     def _fits_together(self) -> ChatRequest:

@@ -28,6 +28,8 @@ class ResponseRecord(BaseModel):
     sampling: dict[str, Any]
     timings: dict[str, float] = Field(description="Seconds")
     key_id: str = Field(description="Whose answer it is")
+    user: str | None
+    metadata: dict[str, str]
     corrections: list[CorrectionAnswer] = Field(
         description="The newest 100, the newest first; GET /feedback?response_id=... has all"
     )

@@ -1,0 +1,85 @@
+"""A request's answers as they grow: one record each, so that each can be corrected. Plain values."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from align.conversation import Conversation
+from align.state import Key
+from serve.engine.protocol import Delta, Sampling, TokenLogprobs
+from serve.metrics import Stopwatch
+
+from .deltas import Inbox
+
+
+@dataclass
+class Answer:
+    """One sequence, and what has come of it so far."""
+
+    index: int
+    response_id: str | None
+    """What a correction refers to; none where no record is kept."""
+    sampling: Sampling
+    sequence_id: str = ""
+    token_ids: list[int] = field(default_factory=list)
+    pieces: list[str] = field(default_factory=list)
+    logprobs: list[TokenLogprobs] = field(default_factory=list)
+    finish_reason: str | None = None
+    first_token_s: float | None = None
+
+    @property
+    def text(self) -> str:
+        return "".join(self.pieces)
+
+    def take(self, delta: Delta, at_s: float) -> None:
+        if delta.token_ids and self.first_token_s is None:
+            self.first_token_s = at_s
+        self.token_ids += delta.token_ids
+        self.pieces.append(delta.text)
+        self.logprobs += delta.logprobs
+        self.finish_reason = delta.finish_reason
+
+
+@dataclass
+class Completion:
+    """All answers to one request, from one version."""
+
+    id: str
+    adapter: str
+    key: Key
+    conversation: Conversation
+    images: Mapping[str, bytes]
+    num_prompt_tokens: int
+    user: str | None
+    metadata: Mapping[str, str]
+    is_stored: bool
+    answers: list[Answer]
+    inbox: Inbox = field(default_factory=Inbox)
+    created: float = field(default_factory=time.time)
+    watch: Stopwatch = field(default_factory=Stopwatch)
+
+    @property
+    def is_ended(self) -> bool:
+        return all(answer.finish_reason is not None for answer in self.answers)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        record = {"x-errata-response-id": self.id} if self.is_stored else {}
+        return {**record, "x-errata-adapter": self.adapter}
+
+    @property
+    def usage(self) -> dict[str, int]:
+        """The prompt counts once, however many answers it has."""
+        num_tokens = sum(len(answer.token_ids) for answer in self.answers)
+        return {
+            "prompt_tokens": self.num_prompt_tokens,
+            "completion_tokens": num_tokens,
+            "total_tokens": self.num_prompt_tokens + num_tokens,
+        }
+
+
+def response_ids(completion_id: str, count: int) -> list[str]:
+    """One for each answer: the first has the completion's own, as where there is only one."""
+    return [completion_id, *(f"{completion_id}-{index}" for index in range(1, count))]
