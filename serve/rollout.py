@@ -47,9 +47,11 @@ def decide(rollout: Rollout, replicas: Sequence[Replica], now: float) -> Decisio
 
 
 def choose_version(
-    rollout: Rollout, response_id: str, model: str, model_name: str, loaded: Collection[str]
+    rollout: Rollout, person: str, model: str, model_name: str, loaded: Collection[str]
 ) -> str:
     """The adapter version that answers: as pinned in the model's name, else by the rollout and its share.
+
+    A person stays with a candidate when its share grows; another candidate meets other people.
 
     Raises `UnknownAdapter` where the name is another model's or the version is not loaded, `NotReady` where what
     is in force is not.
@@ -58,7 +60,7 @@ def choose_version(
     if name != model_name:
         raise UnknownAdapter(f"the model {model!r} does not exist; this server has {model_name!r}")
     if model == model_name or pin == "latest":
-        is_candidate = pin == "latest" or _fraction(response_id) < rollout.share
+        is_candidate = pin == "latest" or _fraction(f"{rollout.candidate} {person}") < rollout.share
         version = rollout.candidate if rollout.candidate is not None and is_candidate else rollout.live
         if version not in {BASE, *loaded}:
             raise NotReady(f"{version} is in force, but not loaded here yet; ask again in a moment")
@@ -76,6 +78,6 @@ def choose_version(
     return version
 
 
-def _fraction(response_id: str) -> float:
-    """A number in [0, 1) that depends on nothing but the id."""
-    return int.from_bytes(hashlib.sha256(response_id.encode()).digest()[:8], "big") / 2**64
+def _fraction(text: str) -> float:
+    """A number in [0, 1) that depends on nothing but the text."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64

@@ -70,6 +70,17 @@ def test_a_share_makes_a_candidate_and_a_rollback_ends_it(published: Served) -> 
     assert {live(published) for _ in range(5)} == {"v0001"}
 
 
+def test_a_user_meets_the_same_version_each_time(published: Served) -> None:
+    promote(published, "v1", share=0.5)
+
+    def met(user: str) -> set[str]:
+        return {str(published.chat(user=user).headers["x-errata-adapter"]) for _ in range(5)}
+
+    versions = [met(f"user-{number}") for number in range(12)]
+    assert all(len(one) == 1 for one in versions)
+    assert set().union(*versions) == {"base", "v0001"}
+
+
 def test_a_rollback_goes_back_to_the_version_before(published: Served) -> None:
     for version in ("v1", "v2"):
         promote(published, version)

@@ -10,6 +10,7 @@ import pytest
 from records import response
 from served import Served, body, error, serving, wait_until
 
+from align.state import Key
 from serve.api import auth
 
 GUARDED = [
@@ -249,3 +250,12 @@ def test_the_same_idempotency_key_of_two_callers_makes_two_records(
         for secret in (secrets["admin"], other)
     }
     assert len(ids) == 2
+
+
+def test_a_person_is_who_the_application_names_else_who_holds_the_key() -> None:
+    ada, bob = (Key(f"key-{name}", 0.0, name, "", ["chat"]) for name in ("ada", "bob"))
+    assert auth.person_of(ada, "u1", "r1") == auth.person_of(ada, "u1", "r2")
+    assert auth.person_of(ada, None, "r1") == auth.person_of(ada, None, "r2")
+    people = {auth.person_of(key, user, "r1") for key in (ada, bob) for user in ("u1", "u2", None)}
+    assert len(people) == 6, "the same name under two keys is two people"
+    assert auth.person_of(auth.ANONYMOUS, None, "r1") != auth.person_of(auth.ANONYMOUS, None, "r2")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from command_line import Errata, command_line, complaint
 from records import adapter_row, correction, response, running
-from served import Served, listening, serving
+from served import Served, listening, serving, wait_until
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -168,6 +168,10 @@ def test_adapters_are_listed_shown_promoted_and_rolled_back(errata: Errata, serv
         refused = errata("adapters", "promote", "v1", *url)
         assert complaint(refused) == "v0001 is refused; only an admitted adapter may serve"
         assert "generation 1: base, preparing" in errata("adapters", "promote", "base", *url)[1]
+        wait_until(lambda: served.store.rollouts.in_force().generation == 1)
+        adapter_row(served.store)
+        _, promoted, _ = errata("adapters", "promote", "v2", "--share", "0.001", *url)
+        assert "generation 2: base, v0002 for 0.1% of the people, preparing" in promoted
         assert "no adapter 'v9'" in complaint(errata("adapters", "show", "v9", *url))
 
 

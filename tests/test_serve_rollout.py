@@ -72,10 +72,8 @@ def test_a_version_that_may_not_serve_any_more_is_no_way_back() -> None:
 LOADED = ("v0001", "v0002", "v0003")
 
 
-def choose(
-    model: str, now: Rollout, response_id: str = "chatcmpl-1", loaded: tuple[str, ...] = LOADED
-) -> str:
-    return choose_version(now, response_id, model, "errata-scenes", loaded)
+def choose(model: str, now: Rollout, person: str = "ada", loaded: tuple[str, ...] = LOADED) -> str:
+    return choose_version(now, person, model, "errata-scenes", loaded)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +116,7 @@ def test_latest_is_the_candidate_where_there_is_one() -> None:
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-def test_a_candidate_answers_its_share_of_the_requests(share: float) -> None:
+def test_a_candidate_answers_its_share_of_the_people(share: float) -> None:
     now = rollout(live="v0001", candidate="v0002", share=share)
     chosen = [choose("errata-scenes", now, f"chatcmpl-{n}") for n in range(4000)]
     # a fixed set of ids, so nothing here is left to chance; four standard deviations are 0.032 at most
@@ -128,13 +126,24 @@ def test_a_candidate_answers_its_share_of_the_requests(share: float) -> None:
 
 
 def test_whoever_met_the_candidate_meets_it_again_when_its_share_grows() -> None:
-    ids = [f"chatcmpl-{n}" for n in range(500)]
+    people = [f"person-{n}" for n in range(500)]
 
     def met(share: float) -> set[str]:
         now = rollout(live="v0001", candidate="v0002", share=share)
-        return {one for one in ids if choose("errata-scenes", now, one) == "v0002"}
+        return {one for one in people if choose("errata-scenes", now, one) == "v0002"}
 
     assert met(0.1) < met(0.5) < met(0.9)
+
+
+def test_another_candidate_meets_other_people() -> None:
+    people = [f"person-{n}" for n in range(4000)]
+
+    def met(candidate: str) -> set[str]:
+        now = rollout(live="v0001", candidate=candidate, share=0.2)
+        return {one for one in people if choose("errata-scenes", now, one) == candidate}
+
+    both = len(met("v0002") & met("v0003")) / 4000
+    assert both == pytest.approx(0.2 * 0.2, abs=0.013)  # four standard deviations: as if drawn independently
 
 
 def test_what_is_in_force_but_not_loaded_is_a_matter_of_time() -> None:

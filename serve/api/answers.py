@@ -22,6 +22,7 @@ from serve.metrics import Stopwatch
 from serve.replica import Replica
 from serve.rollout import choose_version
 
+from .auth import person_of
 from .completion import Answer, Completion, response_ids
 from .conversations import read_conversation
 from .deltas import Mailbox
@@ -59,7 +60,11 @@ class Answers:
             await run_in_threadpool(reconciler.refresh)
         # from here to `_submit` nothing is awaited, so that it is still in force
         adapter = choose_version(
-            in_force, completion_id, body.model, settings.model_name, engine.stats().adapters
+            in_force,
+            person_of(key, body.user, completion_id),
+            body.model,
+            settings.model_name,
+            engine.stats().adapters,
         )
         completion = Completion(
             completion_id,

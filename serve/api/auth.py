@@ -21,6 +21,18 @@ from serve.settings import is_loopback
 from .errors import response_to
 
 ANONYMOUS = Key(id="anonymous", created=0.0, name="loopback", sha256="", scopes=["admin"])
+
+
+def person_of(key: Key, user: str | None, request_id: str) -> str:
+    """Whose request it is, as far as a candidate's share is concerned: they meet the same version each time.
+
+    The user that the application names, else all that a key asks; without keys, each request is somebody else's.
+    """
+    if user is not None:
+        return f"{key.id}/{user}"
+    return request_id if key.id == ANONYMOUS.id else key.id
+
+
 GUARDED = ("/v1", "/feedback")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -12,6 +12,9 @@ from rich.table import Table
 
 from .options import DEFAULT_URL, ApiKey, AsJson, Url, console
 from .story import tell
+
+if TYPE_CHECKING:
+    from errata import Rollout
 
 app = typer.Typer(help="List, show, admit, promote and roll back what was learned.", no_args_is_help=True)
 
@@ -85,20 +88,38 @@ def admit_adapter(version: str, url: Url = DEFAULT_URL, api_key: ApiKey = "none"
 
 
 @app.command("promote")
-def promote_adapter(version: str, url: Url = DEFAULT_URL, api_key: ApiKey = "none") -> None:
-    """Serve an admitted version (or `base`) to everyone."""
+def promote_adapter(
+    version: str,
+    share: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Only to that share of the people, beside the live version: 0.05 is 5 %, 0.001 one per mille.",
+        ),
+    ] = None,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = "none",
+) -> None:
+    """Serve an admitted version (or `base`) to everyone, or to a share as a candidate."""
     from errata import Errata
 
     with Errata(base_url=url, api_key=api_key) as client:
-        rollout = client.adapters.promote(version)
-    console.print(f"generation {rollout.generation}: {rollout.live}, {rollout.phase}")
+        rollout = client.adapters.promote(version, share=share)
+    console.print(describe(rollout), highlight=False)
 
 
 @app.command("rollback")
 def rollback_adapter(url: Url = DEFAULT_URL, api_key: ApiKey = "none") -> None:
-    """Serve the version that was live before this one."""
+    """End a candidate's share; without a candidate, serve the version that was live before this one."""
     from errata import Errata
 
     with Errata(base_url=url, api_key=api_key) as client:
         rollout = client.adapters.rollback()
-    console.print(f"generation {rollout.generation}: {rollout.live}, {rollout.phase}")
+    console.print(describe(rollout), highlight=False)
+
+
+def describe(rollout: Rollout) -> str:
+    """Who answers by it, in one line."""
+    share = f", {rollout.candidate} for {rollout.share:.1%} of the people" if rollout.candidate else ""
+    return f"generation {rollout.generation}: {rollout.live}{share}, {rollout.phase}"

@@ -15,7 +15,8 @@ class PromoteRequest(Body):
         None,
         gt=0,
         lt=1,
-        description="Share of new requests, as a candidate beside the live version; none: all",
+        description="Part of the people who meet it, as a candidate beside the live version: 0.001 is one per mille. "
+        "Who is told apart by the request's `user`, else by its key. None: all",
     )
 
 
