@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import io
 
 import numpy as np
 from PIL import Image, ImageOps
+
+from .images import open_image
 
 ROWS, COLUMNS = 3, 4
 STEP = 8
@@ -20,7 +21,7 @@ def look(encoded: bytes) -> str:
     copies together, not to find them. Bytes that are no picture are like themselves alone.
     """
     try:
-        with Image.open(io.BytesIO(encoded)) as image:
+        with open_image(encoded) as image:
             image.draft("L", (64, 64))  # a large JPEG is decoded at a fraction of its size
             upright = ImageOps.exif_transpose(image).convert("L")
             grid = upright.resize((COLUMNS, ROWS), Image.Resampling.BOX)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,12 +10,12 @@ from typing import Any
 
 import jinja2
 import PIL.Image
-import PIL.ImageOps
 import torch
 from transformers import AutoProcessor, GenerationConfig
 
 from .conversation import Conversation, Image, Text
 from .errors import InvalidConversation, InvalidImage
+from .images import upright
 
 
 @dataclass(frozen=True)
@@ -139,10 +138,8 @@ def decode_image(sha256: str, images: Mapping[str, bytes]) -> PIL.Image.Image:
     except KeyError:
         raise InvalidImage(f"The bytes of image {sha256[:12]} are missing: send them along.") from None
     try:
-        image = PIL.Image.open(io.BytesIO(encoded))
-        image.seek(0)
-        return PIL.ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
+        return upright(encoded)
+    except InvalidImage as error:
         raise InvalidImage(f"Image {sha256[:12]} cannot be decoded: {error}") from error
 
 

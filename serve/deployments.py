@@ -73,7 +73,12 @@ def deploy(settings: Settings) -> None:
         graceful_shutdown_timeout_s=STOP_S + 5.0,
         ray_actor_options={"num_cpus": 0},
     )
-    ray_serve.start(http_options=HTTPOptions(host=settings.host, port=settings.port))
+    longest_s = (
+        settings.body_timeout_s + settings.request_deadline_s + 60.0
+    )  # replicas end requests themselves
+    ray_serve.start(
+        http_options=HTTPOptions(host=settings.host, port=settings.port, request_timeout_s=longest_s)
+    )
     try:
         ray_serve.run(model_server.bind(settings_json), name="errata", route_prefix="/")
         ray_serve.run(aligner.bind(settings_json), name="aligner", route_prefix=None)

@@ -152,6 +152,14 @@ class Settings(_Section):
     )
     request_deadline_s: float = Field(default=300.0, gt=0, description="Seconds an answer may take in all.")
     max_body_bytes: int = Field(default=64 * 2**20, gt=0, description="Size of a request, images included.")
+    max_body_values: int = Field(
+        default=100_000,
+        gt=0,
+        description="Values in the JSON of a request, counted by its braces, brackets and commas, in texts as well.",
+    )
+    body_timeout_s: float = Field(
+        default=60.0, gt=0, description="Seconds that the body of a request may take."
+    )
     engine: EngineConfig = EngineConfig()
     images: ImageLimits = ImageLimits()
     remote_images: RemoteImages = RemoteImages()

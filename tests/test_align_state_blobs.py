@@ -158,3 +158,47 @@ def test_a_crash_while_writing_leaves_no_file_under_its_name(
 def test_a_url_that_nothing_can_read_is_refused(bad: str, tmp_path: Path) -> None:
     with pytest.raises(StateError, match="cannot keep blobs under 'nosuchprotocol"):
         Blobs(bad, cache=tmp_path)
+
+
+WAYS_OUT = [
+    "..",
+    "../secret",
+    "adapters/../../secret",
+    "/etc",
+    "adapters//d1",
+    "adapters/",
+    "",
+    ".hidden",
+    "a\\b",
+    "a\nb",
+    "a\0b",
+]
+
+
+@pytest.mark.parametrize("name", WAYS_OUT)
+def test_no_name_leads_out_of_the_store(tree: Blobs, adapter: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "secret").write_bytes(b"secret")
+    for use in (tree.fetch_folder, tree.remove_folder, lambda name: tree.put_folder(adapter, name)):
+        with pytest.raises(StateError, match="cannot be the name of a blob"):
+            use(name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter", "secret"]
+
+
+@pytest.mark.parametrize("digest", ["../../secret", "..", "", "*", "/../secret"])
+def test_no_digest_leads_out_of_the_store(tree: Blobs, tmp_path: Path, digest: str) -> None:
+    (tmp_path / "secret").write_bytes(b"secret")
+    kept = tree.put_image(b"an image")
+    for use in (tree.get_image, tree.remove_image):
+        with pytest.raises(StateError, match="cannot be the name of a blob"):
+            use(digest)
+    assert tree.get_image(kept) == b"an image"
+    assert (tmp_path / "secret").read_bytes() == b"secret"
+
+
+def test_a_published_folder_cannot_write_outside_of_the_cache(tmp_path: Path) -> None:
+    tree = Blobs(f"memory://{uuid.uuid4().hex}", cache=tmp_path / "cache")
+    tree._files.pipe_file(f"{tree._root}/adapters/d1/COMPLETE", b"../../../planted")
+    tree._files.pipe_file(f"{tree._root}/planted", b"planted")
+    with pytest.raises(StateError, match="cannot be the name of a blob"):
+        tree.fetch_folder("adapters/d1")
+    assert not (tmp_path / "planted").exists()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from records import adapter_row
-from served import Served, body, error, serving, wait_until
+from served import MODEL, Served, body, error, serving, wait_until
 from starlette.types import Receive, Scope, Send
 
 from serve.api.measure import Measure
@@ -54,6 +56,42 @@ def test_a_large_body_is_refused_by_its_length_alone(served: Served, path: str) 
 def test_a_length_that_is_no_number_is_refused(served: Served, length: str) -> None:
     answer = served.client.post("/v1/alignments", content=b"{}", headers={"Content-Length": length})
     error(answer, 413)
+
+
+SPLIT = "evil\r\nX-Injected: 1\r\n\r\n<script>"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_nothing_that_a_user_says_is_in_a_header(served: Served, stream: bool) -> None:
+    said = body(SPLIT, model=MODEL, user=SPLIT, stop=[SPLIT], metadata={"a": SPLIT}, stream=stream)
+    answers = [
+        served.client.post("/v1/chat/completions", json=said),
+        served.client.post("/v1/chat/completions", json={**said, "model": MODEL + "@" + SPLIT}),
+        served.client.post("/v1/chat/completions", json={**said, SPLIT: SPLIT}),
+        served.client.get(f"/v1/models/{quote(SPLIT)}"),
+        served.client.get(f"/v1/adapters/{quote(SPLIT)}"),
+        served.client.get(f"/{quote(SPLIT)}?{quote(SPLIT)}"),
+        served.client.post("/v1/feedback", json={"response_id": SPLIT, "spans": [], "author": SPLIT}),
+        served.client.get("/v1/models", headers={"X-Request-Id": "evil", "Idempotency-Key": "evil"}),
+    ]
+    assert [answer.status_code for answer in answers] == [200, 404, 400, 404, 404, 404, 404, 200]
+    for answer in answers:
+        assert "x-injected" not in answer.headers
+        assert not any("evil" in value or "script" in value for value in answer.headers.values())
+
+
+def test_what_a_user_says_stays_on_its_line_of_the_log(
+    served: Served, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError(SPLIT)
+
+    monkeypatch.setattr(served.store.adapters, "all", fail)
+    served.client.get(f"/v1/models/{MODEL}%0d%0aevil")
+    error(served.client.get("/v1/models"), 500)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines
+    assert all(json.loads(line)["level"] for line in lines)
 
 
 def test_health_and_readiness(served: Served) -> None:
@@ -110,7 +148,7 @@ def test_figures_of_all_replicas_stand_on_one_page(tmp_path: Path) -> None:
 def test_requests_are_counted_by_route_and_status_and_timed_to_the_last_byte(tmp_path: Path) -> None:
     with serving(tmp_path) as served:
         served.chat(stream=True)
-        served.chat(n=2)
+        served.chat(temperature=9)
         served.client.get("/v1/adapters/v9")
         served.client.get("/nothing/v9")
         figures = samples(served)

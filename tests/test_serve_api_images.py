@@ -7,6 +7,7 @@ import hashlib
 import struct
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -121,9 +122,19 @@ def test_what_is_no_picture_within_the_limits_is_refused(
 def test_too_many_pictures_are_refused_before_one_is_decoded(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("serve.api.conversations.image_bytes", lambda *_: pytest.fail("it was decoded"))
+    monkeypatch.setattr("serve.api.conversations.read_images", lambda *_: pytest.fail("it was decoded"))
     part = image_part(data_url(encoded()))
     assert error(served.chat([part] * 4), 400)["message"] == "a request may hold 3 images"
+
+
+def test_pictures_of_one_request_have_a_limit_of_pixels_together(tmp_path: Path) -> None:
+    """Each is decoded and held until the model has seen it: sixteen large ones, a few kilobytes each, are gigabytes."""
+    with serving(tmp_path, images={"max_total_pixels": 30_000, "max_pixels": 10_000}) as served:
+        parts = [image_part(data_url(encoded(size=(100, 100 - n)))) for n in range(4)]
+        served.respond(parts[:3])
+        served.respond([parts[0]] * 6)  # one picture
+        message = error(served.chat(parts), 400)["message"]
+        assert message == "the images have more than 30000 pixels in all"
 
 
 def test_only_users_show_pictures(served: Served) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -366,6 +367,30 @@ def test_missing_and_damaged_files_are_refused(
         (folder / file).write_bytes(content)
     with pytest.raises(InvalidAdapter, match=reason):
         engine.load("v", folder)
+
+
+class Trap:
+    """Unpickled, it leaves a file behind."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, tuple[Path]]:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("file", ["adapter_model.safetensors", "adapter_model.bin", "adapter_config.json"])
+def test_a_pickle_is_never_opened(
+    engine: TransformersEngine, make_folder: Callable[..., Path], tmp_path: Path, file: str
+) -> None:
+    folder, sprung = make_folder(), tmp_path / "sprung"
+    (folder / "adapter_model.safetensors").unlink()
+    (folder / file).write_bytes(pickle.dumps({"base_model.model.lora_A.weight": Trap(sprung)}))
+    with pytest.raises(InvalidAdapter, match=r"cannot be read|pickle"):
+        engine.load("v", folder)
+    assert not sprung.exists()
+    pickle.loads((folder / file).read_bytes())
+    assert sprung.exists(), "the trap works"
 
 
 def test_no_version_can_take_the_name_of_the_base(

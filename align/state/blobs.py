@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from fsspec.implementations.local import LocalFileSystem
 
 from ..durable import write_whole
 from ..errors import NotFound, StateError
+
+PART = re.compile(r"\w[\w.-]*", re.ASCII)
+"""Of a blob's name, between slashes: none that leads upwards, to the root or to what is being written."""
 
 HALF_WRITTEN_S = 3600.0
 """A file that has had no name for so long was left by a crash, and is not being written."""
@@ -32,13 +36,13 @@ class Blobs:
     def put_image(self, data: bytes) -> str:
         """Store encoded image bytes once; returns their SHA-256."""
         digest = hashlib.sha256(data).hexdigest()
-        self._put(f"images/{digest[:2]}/{digest}", data)
+        self._put(_image_name(digest), data)
         return digest
 
     def get_image(self, digest: str) -> bytes:
         """Raises `NotFound`, and `StateError` where the bytes are not those that were stored."""
         try:
-            data: bytes = self._files.cat_file(f"{self._root}/images/{digest[:2]}/{digest}")
+            data: bytes = self._files.cat_file(f"{self._root}/{_image_name(digest)}")
         except FileNotFoundError as error:
             raise NotFound(f"image {digest} is not in the store") from error
         if hashlib.sha256(data).hexdigest() != digest:
@@ -50,19 +54,20 @@ class Blobs:
 
         Nothing where there is none. Call it under the database's lock, as `Erasures.remove_images` does.
         """
-        folder = f"{self._root}/images/{digest[:2]}"
+        address = f"{self._root}/{_image_name(digest)}"
         if self._is_local:
-            Path(folder, digest).unlink(missing_ok=True)
-            for path in Path(folder).glob(f".{digest}.*"):
+            Path(address).unlink(missing_ok=True)
+            for path in Path(address).parent.glob(f".{digest}.*"):
                 if time.time() - path.stat().st_mtime > HALF_WRITTEN_S:
                     path.unlink(missing_ok=True)
-        elif self._files.exists(f"{folder}/{digest}"):
-            self._files.rm_file(f"{folder}/{digest}")
+        elif self._files.exists(address):
+            self._files.rm_file(address)
         for path in self._cache.rglob(f"*{digest}*"):
             path.unlink(missing_ok=True)
 
     def remove_folder(self, name: str) -> None:
         """A published folder, its marker first: no reader takes what is left for whole. Nothing where there is none."""
+        _check_name(name)
         for root, files in (
             (f"{self._root}/{name}", self._files),
             (str(self._cache / name), LocalFileSystem()),
@@ -81,6 +86,7 @@ class Blobs:
 
     def fetch_folder(self, name: str) -> Path:
         """A local folder with the files. Raises `NotFound` where it was never published whole."""
+        _check_name(name)
         try:
             names = self._files.cat_file(f"{self._root}/{name}/COMPLETE").decode().split("\n")
         except FileNotFoundError as error:
@@ -91,13 +97,27 @@ class Blobs:
         if not (target / "COMPLETE").exists():
             target.mkdir(parents=True, exist_ok=True)
             for file in [*names, "COMPLETE"]:
+                _check_name(file)
                 write_whole(target / file, self._files.cat_file(f"{self._root}/{name}/{file}"))
         return target
 
     def _put(self, name: str, data: bytes) -> None:
+        _check_name(name)
         if self._is_local:
             path = Path(self._root) / name
             if not path.exists():
                 write_whole(path, data)
         elif not self._files.exists(f"{self._root}/{name}"):
             self._files.pipe_file(f"{self._root}/{name}", data)
+
+
+def _image_name(digest: str) -> str:
+    name = f"images/{digest[:2]}/{digest}"
+    _check_name(name)
+    return name
+
+
+def _check_name(name: str) -> None:
+    """Raises `StateError`: no name, wherever it was read, leads out of the folder of the blobs."""
+    if not all(PART.fullmatch(part) for part in name.split("/")):
+        raise StateError(f"{name!r} cannot be the name of a blob: letters, digits and `_.-` make one")

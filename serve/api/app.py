@@ -50,7 +50,12 @@ def build_app(replica: Replica) -> FastAPI:
         health_router(replica),
     ):
         app.include_router(router)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(Door, gatekeeper=Gatekeeper(replica.store, is_loopback=settings.is_loopback))
+    app.add_middleware(
+        BodyLimit,
+        max_bytes=settings.max_body_bytes,
+        max_values=settings.max_body_values,
+        timeout_s=settings.body_timeout_s,
+    )
     app.add_middleware(Measure, metrics=replica.metrics)  # added last: outermost
     return app

@@ -11,9 +11,10 @@ from align.conversation import Conversation, Image, Message, Text
 from align.images import ImageLimits
 from serve.errors import InvalidPrompt
 
-from .images import image_bytes, is_remote
+from .images import is_remote, read_images
 from .remote_images import RemoteImageFetcher
 from .schema import ChatMessage, ImagePart
+from .schema.chat import Part
 
 
 async def read_conversation(
@@ -26,7 +27,7 @@ async def read_conversation(
     if len(urls) > limits.max_per_request:  # before any of them is fetched or decoded
         raise InvalidPrompt(f"a request may hold {limits.max_per_request} images")
     fetched = await fetcher.fetch(dict.fromkeys(filter(is_remote, urls)))
-    return await run_in_threadpool(_read, messages, limits, fetched)
+    return await run_in_threadpool(lambda: _conversation(messages, read_images(urls, fetched, limits)))
 
 
 def _image_urls(messages: list[ChatMessage]) -> list[str]:
@@ -41,21 +42,22 @@ def _image_urls(messages: list[ChatMessage]) -> list[str]:
     return urls
 
 
-def _read(
-    messages: list[ChatMessage], limits: ImageLimits, fetched: Mapping[str, bytes]
+def _conversation(
+    messages: list[ChatMessage], images: Mapping[str, bytes]
 ) -> tuple[Conversation, dict[str, bytes]]:
-    images: dict[str, bytes] = {}
-    result: list[Message] = []
-    for message in messages:
-        content = message.content
-        parts: list[Text | Image] = []
-        for part in [] if isinstance(content, str) else content:
-            if isinstance(part, ImagePart):
-                data = image_bytes(part.image_url.url, fetched, limits)
-                digest = hashlib.sha256(data).hexdigest()
-                images[digest] = data
-                parts.append(Image(digest))
-            else:
-                parts.append(Text(part.text))
-        result.append(Message(message.role, (Text(content),) if isinstance(content, str) else tuple(parts)))
-    return Conversation(tuple(result)), images
+    """`images` by URL; in the result by SHA-256."""
+    digests = {url: hashlib.sha256(data).hexdigest() for url, data in images.items()}
+
+    def read(part: Part) -> Text | Image:
+        return Image(digests[part.image_url.url]) if isinstance(part, ImagePart) else Text(part.text)
+
+    result = [
+        Message(
+            message.role,
+            (Text(message.content),)
+            if isinstance(message.content, str)
+            else tuple(read(part) for part in message.content),
+        )
+        for message in messages
+    ]
+    return Conversation(tuple(result)), {digests[url]: data for url, data in images.items()}

@@ -38,6 +38,7 @@ TYPES = {
     403: "permission_error",
     404: "not_found_error",
     405: "invalid_request_error",
+    408: "timeout_error",
     409: "conflict_error",
     410: "not_found_error",
     413: "invalid_request_error",
