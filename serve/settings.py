@@ -151,6 +151,15 @@ class Settings(_Section):
         description="Seconds that a stream's tokens may wait to be sent together; its first never waits.",
     )
     request_deadline_s: float = Field(default=300.0, gt=0, description="Seconds an answer may take in all.")
+    feedback_token_s: float = Field(
+        default=6 * 3600.0,
+        gt=0,
+        description="Seconds for which the token of an answer, for a browser, may correct it.",
+    )
+    browser_origins: tuple[str, ...] = Field(
+        default=(),
+        description="Origins whose pages may ask this server from a browser, as https://app.example; none: its own.",
+    )
     max_body_bytes: int = Field(default=64 * 2**20, gt=0, description="Size of a request, images included.")
     max_body_values: int = Field(
         default=100_000,

@@ -128,9 +128,10 @@ class FakeErrata:
 
     def chat(self, body: schema.ChatRequest) -> httpx2.Response:
         head = {"id": RESPONSE_ID, "created": 0, "model": body.model, "system_fingerprint": "v0001"}
+        token = {"feedback_token": f"token of {body.user}"} if body.feedback_token else {}
         if not body.stream:
             message = {"role": "assistant", "content": SERVED}
-            choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
+            choice = {"index": 0, "message": message, "finish_reason": "stop", **token}
             return httpx2.Response(200, json={**head, "object": "chat.completion", "choices": [choice]})
         deltas = [{"role": "assistant", "content": ""}, *({"content": w} for w in words(SERVED)), {}]
         reasons = [None] * (len(deltas) - 1) + ["stop"]
@@ -138,9 +139,9 @@ class FakeErrata:
             {
                 **head,
                 "object": "chat.completion.chunk",
-                "choices": [{"index": 0, "delta": d, "finish_reason": r}],
+                "choices": [{"index": 0, "delta": d, "finish_reason": r, **(token if i == 0 else {})}],
             }
-            for d, r in zip(deltas, reasons, strict=True)
+            for i, (d, r) in enumerate(zip(deltas, reasons, strict=True))
         ]
         lines = [f"data: {json.dumps(event, ensure_ascii=False)}\n\n" for event in events]
         lines = lines[:4] if self.is_cut_off else [*lines, "data: [DONE]\n\n"]

@@ -53,6 +53,18 @@ def test_the_images_stand_before_the_words_and_options_are_passed_on(
     assert "top_p" not in body
 
 
+def test_a_reply_brings_a_token_for_a_browser_where_it_is_asked_for(
+    session: Session, server: FakeErrata
+) -> None:
+    reply = session.do(session.client.ask("What?", user="ada", feedback_token=True))
+    assert reply.feedback_token == "token of ada"
+    stream = session.client.stream("What?", user="grace", feedback_token=True)
+    session.texts(stream)
+    assert stream.reply.feedback_token == "token of grace"
+    assert session.do(session.client.ask("What?")).feedback_token is None
+    assert "feedback_token" not in json.loads(server.requests[-1].content)
+
+
 def test_the_model_is_the_servers_first_asked_for_once_unless_it_is_named(
     session: Session, server: FakeErrata
 ) -> None:

@@ -68,6 +68,14 @@ def test_a_key_is_made_shown_once_listed_and_revoked(errata: Errata, tmp_path: P
     assert key_id not in errata("keys", "list", "--state", tmp_path)[1]
 
 
+def test_the_tokens_that_browsers_hold_are_revoked_together(errata: Errata, tmp_path: Path) -> None:
+    store = Store(Settings(state=tmp_path).database_url)
+    before = store.secrets.get("feedback_token")
+    assert errata("keys", "revoke-tokens", "--state", tmp_path)[0] == 0
+    assert store.secrets.get("feedback_token") != before
+    store.close()
+
+
 def test_a_key_may_chat_and_correct_unless_told_otherwise(errata: Errata, tmp_path: Path) -> None:
     assert "chat, feedback\n" in errata("keys", "create", "--state", tmp_path)[1]
 

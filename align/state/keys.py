@@ -57,6 +57,10 @@ class Keys:
                 found = key
         return found
 
+    def with_id(self, key_id: str) -> Key | None:
+        """The key, unless it is revoked."""
+        return next((key for key in self.active() if key.id == key_id), None)
+
     def active(self) -> list[Key]:
         with self._database.read() as connection:
             rows = connection.execute(select(schema.keys).where(schema.keys.c.revoked.is_(None)))

@@ -131,6 +131,15 @@ def users_and_metadata(connection: Connection) -> None:
     connection.execute(text("ALTER TABLE responses ADD COLUMN metadata JSON NOT NULL DEFAULT '{}'"))
 
 
+def secrets(connection: Connection) -> None:
+    """What all replicas sign with."""
+    connection.execute(
+        text(
+            "CREATE TABLE secrets (name VARCHAR PRIMARY KEY, created FLOAT NOT NULL, value VARCHAR NOT NULL)"
+        )
+    )
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     first_tables,
     lineage_and_erasure,
@@ -138,6 +147,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     run_attempts,
     images_to_remove,
     users_and_metadata,
+    secrets,
 )
 
 

@@ -143,3 +143,11 @@ keys = Table(
     Column("scopes", JSON, nullable=False),
     Column("revoked", Float),
 )
+
+secrets = Table(
+    "secrets",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("created", Float, nullable=False),
+    Column("value", String, nullable=False),
+)

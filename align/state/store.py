@@ -14,6 +14,7 @@ from .responses import Responses
 from .reviews import Reviews
 from .rollouts import Rollouts
 from .runs import Runs
+from .secrets import Secrets
 
 
 class Store:
@@ -30,6 +31,7 @@ class Store:
         self.rollouts = Rollouts(self.database)
         self.replicas = Replicas(self.database)
         self.keys = Keys(self.database)
+        self.secrets = Secrets(self.database)
         self.erasures = Erasures(self.database)
 
     def close(self) -> None:

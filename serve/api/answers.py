@@ -6,6 +6,8 @@ Knows nothing of how they are sent to the client.
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import asdict, replace
@@ -26,6 +28,7 @@ from .auth import person_of
 from .completion import Answer, Completion, response_ids
 from .conversations import read_conversation
 from .deltas import Mailbox
+from .feedback_token import SECRET, FeedbackClaims, sign
 from .remote_images import RemoteImageFetcher
 from .schema import ChatRequest
 
@@ -56,6 +59,8 @@ class Answers:
             raise InvalidPrompt(str(error)) from error
         sampling = self._sampling(body, prompt)
         completion_id = f"chatcmpl-{uuid.uuid4().hex}"
+        ids = response_ids(completion_id, body.n)
+        tokens = await run_in_threadpool(self._feedback_tokens, ids, body, key)
         while (in_force := reconciler.certainly_in_force()) is None:
             await run_in_threadpool(reconciler.refresh)
         # from here to `_submit` nothing is awaited, so that it is still in force
@@ -77,8 +82,8 @@ class Answers:
             body.metadata,
             body.store,
             [
-                Answer(index, response_id if body.store else None, _with_seed(sampling, index))
-                for index, response_id in enumerate(response_ids(completion_id, body.n))
+                Answer(index, response_id if body.store else None, _with_seed(sampling, index), token)
+                for index, (response_id, token) in enumerate(zip(ids, tokens, strict=True))
             ],
             watch=watch,
         )
@@ -99,6 +104,13 @@ class Answers:
             for answer in completion.answers:
                 engine.cancel(answer.sequence_id)
             raise
+
+    def _feedback_tokens(self, ids: list[str], body: ChatRequest, key: Key) -> list[str | None]:
+        if not body.feedback_token:
+            return [None] * len(ids)
+        secret = self._replica.store.secrets.get(SECRET)
+        expires = math.ceil(time.time() + self._replica.settings.feedback_token_s)
+        return [sign(FeedbackClaims(name, key.id, body.user, expires), secret) for name in ids]
 
     def _sampling(self, body: ChatRequest, prompt: Prompt) -> Sampling:
         asked = body.max_completion_tokens or body.max_tokens

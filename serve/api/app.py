@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 
 from serve.replica import Replica
 
@@ -57,5 +58,13 @@ def build_app(replica: Replica) -> FastAPI:
         max_values=settings.max_body_values,
         timeout_s=settings.body_timeout_s,
     )
+    if settings.browser_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.browser_origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["authorization", "content-type", "idempotency-key"],
+            expose_headers=["x-errata-response-id", "x-errata-adapter", "x-errata-feedback-token"],
+        )
     app.add_middleware(Measure, metrics=replica.metrics)  # added last: outermost
     return app

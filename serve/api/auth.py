@@ -6,6 +6,7 @@ The key is checked at the door, before a body is read; each route says which sco
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -19,6 +20,7 @@ from serve.errors import Forbidden, ServeError, Unauthenticated
 from serve.settings import is_loopback
 
 from .errors import response_to
+from .feedback_token import SECRET, is_feedback_token, read
 
 ANONYMOUS = Key(id="anonymous", created=0.0, name="loopback", sha256="", scopes=["admin"])
 
@@ -36,6 +38,18 @@ def person_of(key: Key, user: str | None, request_id: str) -> str:
 GUARDED = ("/v1", "/feedback")
 
 
+ONE_RESPONSE = "feedback on one response"
+"""The scope of a feedback token, which no key can have: a route that does not name it is closed to tokens."""
+
+
+@dataclass(frozen=True)
+class Visitor(Key):
+    """Who comes with a feedback token: the key that asked for it, cut down to one of its responses."""
+
+    response_id: str = ""
+    author: str | None = None
+
+
 class Gatekeeper:
     """Finds a request's key. What the store answers is remembered for a moment: chat must not wait for it."""
 
@@ -48,18 +62,37 @@ class Gatekeeper:
 
     async def identify(self, headers: Headers) -> Key:
         """Raises `Unauthenticated`."""
-        if self._is_loopback and not await self._keys_exist():
-            _check_local(headers)
-            return ANONYMOUS
         kind, _, secret = headers.get("authorization", "").partition(" ")
-        if kind.lower() != "bearer" or not secret.strip():
+        secret = secret.strip() if kind.lower() == "bearer" else ""
+        is_open = self._is_loopback and not await self._keys_exist()
+        if is_open:
+            _check_local(headers)
+        if is_feedback_token(secret):
+            return await run_in_threadpool(self._visit, secret, is_open)
+        if is_open:
+            return ANONYMOUS
+        if not secret:
             raise Unauthenticated(
                 "send a key: `Authorization: Bearer sk-errata-...`; `errata keys create` makes one"
             )
-        key = await self._find(secret.strip())
+        key = await self._find(secret)
         if key is None:
             raise Unauthenticated("this key is not known, or it was revoked")
         return key
+
+    def _visit(self, token: str, is_open: bool) -> Visitor:
+        """Raises `Unauthenticated` on a token that is not good, or no longer because of its key."""
+        claims = read(token, self._store.secrets.get(SECRET))
+        is_anonymous = is_open and claims.key_id == ANONYMOUS.id
+        key = ANONYMOUS if is_anonymous else self._store.keys.with_id(claims.key_id)
+        if key is None:
+            raise Unauthenticated("the key that this feedback token was given to is not in use any more")
+        scopes = [ONE_RESPONSE]
+        if claims.author is not None and "authors" in key.scopes:
+            scopes.append("authors")
+        return Visitor(
+            key.id, key.created, key.name, "", scopes, response_id=claims.response_id, author=claims.author
+        )
 
     async def _keys_exist(self) -> bool:
         if self._has_keys is None or time.monotonic() - self._has_keys[0] > self._remember_s:
@@ -103,6 +136,8 @@ def check_own(owner: str, key: Key, message: str) -> None:
 
 def own_response(store: Store, response_id: str, key: Key) -> Response:
     """Raises `NotFound`, and `Forbidden` where it is another key's and this one is no admin's."""
+    if isinstance(key, Visitor) and response_id != key.response_id:
+        raise Forbidden("this feedback token is for another response")
     response = store.responses.get(response_id)
     check_own(response.key_id, key, "this response was given to another key")
     return response
@@ -118,7 +153,8 @@ def _may(request: Request, *scopes: str) -> Key:
 
 
 _bearer = HTTPBearer(
-    auto_error=False, description="A key of `errata keys create`; none where no key was made."
+    auto_error=False,
+    description="A key of `errata keys create`; none where no key was made. For feedback, the token of an answer, too.",
 )
 
 
@@ -128,6 +164,11 @@ def may_chat(request: Request, _: Annotated[object, Depends(_bearer)]) -> Key:
 
 def may_correct(request: Request, _: Annotated[object, Depends(_bearer)]) -> Key:
     return _may(request, "feedback")
+
+
+def may_correct_this(request: Request, _: Annotated[object, Depends(_bearer)]) -> Key:
+    """As `may_correct`, and who comes with a feedback token."""
+    return _may(request, "feedback", ONE_RESPONSE)
 
 
 def may_chat_or_correct(request: Request, _: Annotated[object, Depends(_bearer)]) -> Key:

@@ -110,7 +110,9 @@ async def _events(
 
     begin = {"role": "assistant", "content": ""}
     try:
-        yield "".join(_sse(chunk([_piece(answer, begin)])) for answer in completion.answers)
+        yield "".join(
+            _sse(chunk([{**_piece(answer, begin), **_token(answer)}])) for answer in completion.answers
+        )
         async for deltas in news:
             pieces = [piece for answer, delta in deltas for piece in _pieces(answer, delta)]
             yield "".join(_sse(chunk([piece])) for piece in pieces)
@@ -135,6 +137,7 @@ def _choice(answer: Answer, body: ChatRequest) -> dict[str, Any]:
         "finish_reason": answer.finish_reason,
         "logprobs": logprobs_json(answer.logprobs) if body.logprobs else None,
         **_record(answer),
+        **_token(answer),
     }
 
 
@@ -163,6 +166,10 @@ def _piece(
 
 def _record(answer: Answer) -> dict[str, str]:
     return {} if answer.response_id is None else {"response_id": answer.response_id}
+
+
+def _token(answer: Answer) -> dict[str, str]:
+    return {} if answer.feedback_token is None else {"feedback_token": answer.feedback_token}
 
 
 def _envelope(completion: Completion, model: str, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:

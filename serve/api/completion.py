@@ -22,6 +22,8 @@ class Answer:
     response_id: str | None
     """What a correction refers to; none where no record is kept."""
     sampling: Sampling
+    feedback_token: str | None = None
+    """With which a browser may correct it, where that was asked for."""
     sequence_id: str = ""
     token_ids: list[int] = field(default_factory=list)
     pieces: list[str] = field(default_factory=list)
@@ -67,7 +69,9 @@ class Completion:
     @property
     def headers(self) -> dict[str, str]:
         record = {"x-errata-response-id": self.id} if self.is_stored else {}
-        return {**record, "x-errata-adapter": self.adapter}
+        token = self.answers[0].feedback_token
+        first = {} if token is None else {"x-errata-feedback-token": token}
+        return {**record, "x-errata-adapter": self.adapter, **first}
 
     @property
     def usage(self) -> dict[str, int]:

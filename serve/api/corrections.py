@@ -13,7 +13,7 @@ from align.state import Correction, Key, Response, Store
 from align.state.wanted import Wanted
 from serve.replica import Replica
 
-from .auth import may_correct, own_response
+from .auth import Visitor, may_correct_this, own_response
 from .schema import CorrectionAnswer, CorrectionList, CorrectionQuery, CorrectionStory, UseAnswer
 
 
@@ -23,14 +23,14 @@ def corrections_router(replica: Replica) -> APIRouter:
     @router.get("/v1/feedback")
     @router.get("/feedback")
     async def every(
-        query: Annotated[CorrectionQuery, Query()], key: Annotated[Key, Depends(may_correct)]
+        query: Annotated[CorrectionQuery, Query()], key: Annotated[Key, Depends(may_correct_this)]
     ) -> CorrectionList:
         """Corrections of this key's own answers, of all with admin; the newest first, a page at a time."""
         return await run_in_threadpool(_page, store, query, key)
 
     @router.get("/v1/feedback/{correction_id}")
     @router.get("/feedback/{correction_id}")
-    async def show(correction_id: str, key: Annotated[Key, Depends(may_correct)]) -> CorrectionStory:
+    async def show(correction_id: str, key: Annotated[Key, Depends(may_correct_this)]) -> CorrectionStory:
         """A correction as it is stored, with the text that was served and the adapters that learned from it."""
 
         def read() -> CorrectionStory:
@@ -46,6 +46,9 @@ def corrections_router(replica: Replica) -> APIRouter:
 
 def _page(store: Store, query: CorrectionQuery, key: Key) -> CorrectionList:
     """`after` names a correction by its id and stands for its place in the order of arrival, which never changes."""
+    if isinstance(key, Visitor):
+        own_response(store, query.response_id or key.response_id, key)
+        query = query.model_copy(update={"response_id": key.response_id})
     wanted = Wanted(
         answered_to=None if key.allows("admin") else key.id,
         **query.model_dump(exclude={"limit", "after"}),

@@ -17,11 +17,11 @@ from align.errors import InvalidSpans
 from align.spans import Span, apply_spans, diff_spans, edit_ratio, ordered
 from align.state import Correction, Key, Response
 from align.state.corrections import spans_to_json
-from serve.errors import Erased, Unprocessable
+from serve.errors import Erased, Forbidden, Unprocessable
 from serve.replica import Replica
 from serve.settings import CorrectionLimits
 
-from .auth import may_correct, own_response
+from .auth import Visitor, may_correct_this, own_response
 from .corrections import correction_answer
 from .schema import CorrectionAnswer, CorrectionOptions, CorrectionPreview, CorrectionRequest
 
@@ -68,6 +68,15 @@ def check_length(text: str, limits: CorrectionLimits) -> None:
         raise Unprocessable(f"the corrected text is longer than {limits.max_code_points} code points")
 
 
+def author_of(body: CorrectionRequest, key: Key) -> str | None:
+    """Whom the sender names. Raises `Forbidden` where a feedback token names another one."""
+    if not isinstance(key, Visitor) or key.author is None:
+        return body.author
+    if body.author not in (None, key.author):
+        raise Forbidden("this feedback token is for the corrections of another author; leave `author` out")
+    return key.author
+
+
 def feedback_router(replica: Replica) -> APIRouter:
     router = APIRouter()
 
@@ -82,6 +91,7 @@ def feedback_router(replica: Replica) -> APIRouter:
         text, spans = corrected(response.text, body)
         check_length(text, limits)
         check_limits(response.text, text, spans, limits)
+        author = author_of(body, key)
         now = time.time()
         is_trusted = key.allows("admin")
         correction = Correction(
@@ -91,11 +101,11 @@ def feedback_router(replica: Replica) -> APIRouter:
             response_id=response.id,
             corrected_text=text,
             spans=spans_to_json(spans),
-            author=body.author,
+            author=author,
             key_id=key.id,
             idempotency_key=idempotency_key,
             body_sha256=sha256(body.model_dump_json().encode()).hexdigest(),
-            source=source_of(key, body.author),
+            source=source_of(key, author),
             reviewed=now if is_trusted else None,
             reviewer=key.id if is_trusted else None,
         )
@@ -105,7 +115,7 @@ def feedback_router(replica: Replica) -> APIRouter:
     @router.post("/feedback", status_code=201, responses=ANSWERS)
     async def correct(
         body: CorrectionRequest,
-        key: Annotated[Key, Depends(may_correct)],
+        key: Annotated[Key, Depends(may_correct_this)],
         options: Annotated[CorrectionOptions, Query()],
         http: HTTPResponse,
         idempotency_key: Annotated[str | None, Header(max_length=200)] = None,

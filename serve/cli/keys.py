@@ -46,6 +46,17 @@ def list_keys(state: State = Path(".errata")) -> None:
     console.print(table)
 
 
+@app.command("revoke-tokens")
+def revoke_tokens(state: State = Path(".errata")) -> None:
+    """End every feedback token that was given to browsers, at once; keys stay as they are."""
+    from ..api.feedback_token import SECRET
+
+    store = existing_store(Settings(state=state))
+    store.secrets.rotate(SECRET)
+    store.close()
+    console.print("all feedback tokens are revoked")
+
+
 @app.command("revoke")
 def revoke_key(key_id: str, state: State = Path(".errata")) -> None:
     """End a key; servers notice within seconds."""

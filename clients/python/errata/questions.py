@@ -12,6 +12,10 @@ from .images import Image, image_url
 Images: TypeAlias = "Image | Sequence[Image]"
 
 
+OWN = ("feedback_token",)
+"""Options that OpenAI's clients do not know."""
+
+
 class Options(TypedDict, total=False):
     """What may be said about how to answer; what is left out is the server's choice."""
 
@@ -24,6 +28,10 @@ class Options(TypedDict, total=False):
     max_tokens: int
     seed: int
     stop: str | list[str]
+    user: str
+    """Who asks, for the server's records."""
+    feedback_token: bool
+    """Whether the reply brings a token with which a browser may correct it."""
 
 
 def chat_arguments(question: str, image: Images | None, options: Options, model: str) -> dict[str, Any]:
@@ -35,8 +43,9 @@ def chat_arguments(question: str, image: Images | None, options: Options, model:
     if "system" in options:
         messages.append({"role": "system", "content": options["system"]})
     messages.append({"role": "user", "content": [*parts, {"type": "text", "text": question}]})
-    sampling = {name: value for name, value in options.items() if name not in ("model", "system")}
-    return {"model": model, "messages": messages, **sampling}
+    others = {name: value for name, value in options.items() if name not in ("model", "system", *OWN)}
+    own = {name: value for name, value in options.items() if name in OWN}
+    return {"model": model, "messages": messages, **others, "extra_body": own}
 
 
 def _each(image: Images | None) -> Sequence[Image]:

@@ -19,6 +19,8 @@ class Served:
     response_id: str
     adapter: str
     finish_reason: str
+    feedback_token: str | None
+    """Where it was asked for: in place of a key, a browser may correct this reply with it, for some hours."""
 
     def __str__(self) -> str:
         return self.text
@@ -44,6 +46,7 @@ def served(completion: ChatCompletion) -> Served:
         completion.id,
         completion.system_fingerprint or "base",
         choice.finish_reason,
+        (choice.model_extra or {}).get("feedback_token"),
     )
 
 
@@ -53,7 +56,7 @@ class Reply(Served):
 
     @classmethod
     def of(cls, served: Served, feedback: Feedback) -> Reply:
-        return cls(served.text, served.response_id, served.adapter, served.finish_reason, feedback)
+        return cls(**vars(served), _feedback=feedback)
 
     def correct(self, corrected_text: str, *, author: str | None = None) -> Correction:
         """What the whole answer should have been; change the wrong words and leave the others."""
@@ -83,7 +86,7 @@ class AsyncReply(Served):
 
     @classmethod
     def of(cls, served: Served, feedback: AsyncFeedback) -> AsyncReply:
-        return cls(served.text, served.response_id, served.adapter, served.finish_reason, feedback)
+        return cls(**vars(served), _feedback=feedback)
 
     async def correct(self, corrected_text: str, *, author: str | None = None) -> Correction:
         """As `Reply.correct`."""

@@ -24,6 +24,7 @@ class Draft:
     response_id: str = ""
     adapter: str = "base"
     finish_reason: str | None = None
+    feedback_token: str | None = None
     pieces: list[str] = field(default_factory=list)
 
     def take(self, chunk: ChatCompletionChunk) -> str:
@@ -34,6 +35,7 @@ class Draft:
         for choice in chunk.choices or []:
             text += choice.delta.content or ""
             self.finish_reason = choice.finish_reason or self.finish_reason
+            self.feedback_token = (choice.model_extra or {}).get("feedback_token") or self.feedback_token
         self.pieces.append(text)
         return text
 
@@ -42,7 +44,9 @@ class Draft:
         """Raises `ReplyIncomplete`: half an answer has no record on the server, so it cannot be corrected."""
         if self.finish_reason is None:
             raise ReplyIncomplete("the stream broke off before the answer was finished; ask again")
-        return Served("".join(self.pieces), self.response_id, self.adapter, self.finish_reason)
+        return Served(
+            "".join(self.pieces), self.response_id, self.adapter, self.finish_reason, self.feedback_token
+        )
 
 
 class ReplyStream:

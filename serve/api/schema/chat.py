@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from .body import Body, Unicode
+from .corrections import MAX_AUTHOR
 
 
 class TextPart(Body):
@@ -101,6 +102,10 @@ class ChatRequest(_Nullable):
     store: bool = Field(True, description="Whether a record is kept; without one there can be no correction")
     user: Unicode | None = Field(None, max_length=512)
     metadata: dict[MetadataKey, MetadataValue] = Field({}, max_length=16)
+    feedback_token: bool = Field(
+        False,
+        description="Whether each answer brings a token with which a browser may correct it for some hours",
+    )
 
     @property
     def stop_strings(self) -> tuple[str, ...]:
@@ -120,4 +125,10 @@ class ChatRequest(_Nullable):
             raise ValueError("at most four stop strings")
         if self.top_logprobs is not None and not self.logprobs:
             raise ValueError("top_logprobs needs logprobs: true")
+        if self.feedback_token and not self.store:
+            raise ValueError("feedback_token needs store: true; what has no record cannot be corrected")
+        if self.feedback_token and len(self.user or "") > MAX_AUTHOR:
+            raise ValueError(
+                f"with feedback_token, user is the author of corrections: at most {MAX_AUTHOR} characters"
+            )
         return self

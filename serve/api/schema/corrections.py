@@ -12,6 +12,9 @@ from align.state.corrections import STATUSES
 
 from .body import Body, Unicode
 
+MAX_AUTHOR = 200
+"""Code points."""
+
 
 class SpanBody(Body):
     start: int = Field(ge=0, description="First code point of the served text to replace")
@@ -26,7 +29,7 @@ class CorrectionRequest(Body):
     response_id: str
     corrected_text: Unicode | None = None
     spans: list[SpanBody] | None = None
-    author: Unicode | None = Field(None, max_length=200)
+    author: Unicode | None = Field(None, max_length=MAX_AUTHOR)
     served_sha256: str | None = Field(
         None,
         pattern="^[0-9a-f]{64}$",
