@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 from transformers.utils import logging
 
-from align.config import AlignmentConfig
+from align.config import AlignmentConfig, TrainingConfig
 from align.gate import Decision, ItemMeasurement, Measurements, Verdict, decide
 from align.gate.measurement import measure
 from align.gate.null import without_effect
@@ -33,7 +33,7 @@ from align.scenes import MODEL_PATH
 from align.split import split_examples
 from align.training import train
 
-from .scenes import accepted_answers, simulated_corrections
+from .scenes import FRESH, accepted_answers, simulated_corrections
 
 CONFIG = AlignmentConfig()
 SIZES = (20, 40, 80)
@@ -47,6 +47,12 @@ class Shares:
     admitted: float
     held: float
     refused: float
+
+
+@dataclass(frozen=True)
+class Timings:
+    training_s: float
+    measuring_s: float
 
 
 @dataclass(frozen=True)
@@ -82,22 +88,36 @@ def main() -> None:
         options.json.write_text(json.dumps(report, indent=2) + "\n")
 
 
-def run(model: str, num_corrections: int, num_general: int, num_decisions: int, seed: int) -> Result:
-    corrections = [example for example, _ in simulated_corrections(model, num_corrections)]
+def candidate(
+    model: str, num_corrections: int, num_general: int, training: TrainingConfig, first_scene: int = 0
+) -> tuple[Measurements, Timings]:
+    """Trained on simulated corrections as a server trains, and measured beside the base.
+
+    `first_scene` is the first that the corrections are about, counted from those that no pretraining saw.
+    """
+    corrections = [
+        example for example, _ in simulated_corrections(model, num_corrections, FRESH + first_scene)
+    ]
     split = split_examples(corrections, CONFIG.held_out_share, CONFIG.gate.min_items)
     general = accepted_answers(model, num_general)
     with tempfile.TemporaryDirectory() as folder:
         adapter = Path(folder) / "adapter"
         started = time.monotonic()
-        train(model, split.train, CONFIG.training.model_copy(update={"seed": seed}), adapter)
+        train(model, split.train, training, adapter)
         trained = time.monotonic()
         found = measure(model, None, adapter, split.held_out, general, CONFIG)
-    measured = time.monotonic()
+    return found, Timings(round(trained - started, 1), round(time.monotonic() - trained, 1))
+
+
+def run(model: str, num_corrections: int, num_general: int, num_decisions: int, seed: int) -> Result:
+    training = CONFIG.training.model_copy(update={"seed": seed})
+    found, timings = candidate(model, num_corrections, num_general, training)
+    started = time.monotonic()
     verdict = decide(found, CONFIG.gate)
-    decided = time.monotonic()
+    deciding_s = round(time.monotonic() - started, 3)
     coin = random.Random(seed)
     return Result(
-        len(corrections),
+        num_corrections,
         len(found.held_out),
         len(found.general),
         verdict,
@@ -107,9 +127,9 @@ def run(model: str, num_corrections: int, num_general: int, num_decisions: int, 
             for size in SIZES
             if size < len(found.held_out)
         },
-        round(trained - started, 1),
-        round(measured - trained, 1),
-        round(decided - measured, 3),
+        timings.training_s,
+        timings.measuring_s,
+        deciding_s,
     )
 
 
