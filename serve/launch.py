@@ -13,8 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
+
 from align.state import Blobs, Store
 
+from .engine.protocol import EngineSetup
 from .errors import SettingsError
 from .settings import Settings
 
@@ -121,6 +124,14 @@ def running(settings: Settings) -> Iterator[None]:
         finally:
             deployments.shut_down()
             ray.shutdown()
+
+
+def engine_setup(settings: Settings) -> EngineSetup:
+    """How the engines of a running server run, by what one of them says."""
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
+    url = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}/readyz"
+    answer = httpx.get(url, timeout=10.0, trust_env=False)
+    return EngineSetup(**answer.json()["engine"])
 
 
 def wait_for_signal() -> None:

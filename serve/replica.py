@@ -57,6 +57,9 @@ class Replica:
 
 def transformers_engine(settings: Settings) -> Engine:
     """The engine of `serve.engine`; torch is imported here and not before."""
+    from .engine.device import cores
     from .engine.engine import TransformersEngine
 
-    return TransformersEngine.from_pretrained(settings.model, settings.engine)
+    return TransformersEngine.from_pretrained(
+        settings.model, settings.engine, num_cores=cores() // settings.num_replicas
+    )

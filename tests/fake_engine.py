@@ -12,6 +12,7 @@ from align.conversation import Conversation, Image, Text
 from serve.engine.protocol import (
     BASE,
     Delta,
+    EngineSetup,
     EngineStats,
     FinishReason,
     Prompt,
@@ -37,11 +38,15 @@ class Speaker:
     thread: threading.Thread | None = None
 
 
+SETUP = EngineSetup("paper", "words", "none", 1, 6, 64, 2**20, 3, 8)
+
+
 @dataclass
 class FakeEngine:
     """Every version says `answers[version]`, or a sentence with its own name in it."""
 
     answers: dict[str, str] = field(default_factory=dict)
+    setup: EngineSetup = SETUP
     max_model_len: int = 64
     max_waiting: int = 8
     num_slots: int = 6

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from fake_engine import SETUP
 from prometheus_client.parser import text_string_to_metric_families
 from records import adapter_row
 from served import MODEL, Served, body, error, serving, wait_until
@@ -103,6 +105,7 @@ def test_health_and_readiness(served: Served) -> None:
         "generation": 0,
         "live": "base",
         "replica": served.replica.id,
+        "engine": asdict(SETUP),
     }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from command_line import Errata, command_line, complaint
+from fake_engine import SETUP
 from records import adapter_row, correction, response, running
 from served import Served, listening, serving, wait_until
 from typer.main import get_command
@@ -18,7 +19,9 @@ from typer.testing import CliRunner
 
 from align.state import Store
 from serve import cli
-from serve.cli.server import read_settings
+from serve.cli.server import read_settings, told
+from serve.engine.protocol import EngineSetup
+from serve.launch import engine_setup
 from serve.settings import Settings
 
 
@@ -45,6 +48,20 @@ def test_every_command_explains_itself(words: tuple[str, ...]) -> None:
     sentence = r"^ *[A-Z][^\n]{10,}"  # between the usage and the options
     explanation = result.output.split("Usage: ")[1].split("\n", 1)[1].split("Options")[0]
     assert re.search(sentence, explanation, re.M), result.output
+
+
+def test_up_says_how_its_engines_run() -> None:
+    setup = EngineSetup("cuda:0", "bfloat16", "sdpa", 8, 32, 4096, 3 * 2**30, 6, 32)
+    assert told(setup) == (
+        "cuda:0, bfloat16, sdpa attention, 8 thread(s); 32 answers at once of up to 4096 tokens, prompt included, "
+        "in 3072 MiB of keys and values; 6 adapters of up to rank 32"
+    )
+
+
+def test_how_engines_run_is_asked_of_the_server(tmp_path: Path) -> None:
+    with serving(tmp_path) as served, listening(served) as address:
+        settings = Settings(port=int(address.rpartition(":")[2].partition("/")[0]))
+        assert engine_setup(settings) == SETUP
 
 
 # --- keys

@@ -15,6 +15,7 @@ from transformers import AutoModelForImageTextToText
 
 from align.rendering import Rendered
 from serve.engine.config import EngineConfig
+from serve.engine.device import MAX_CPU_CACHE_BYTES
 from serve.engine.engine import TransformersEngine
 from serve.engine.protocol import BASE, Sampling
 from serve.errors import EngineFull, InvalidPrompt, SettingsError, UnknownAdapter
@@ -358,6 +359,25 @@ def test_weights_saved_in_half_precision_run_in_float32_on_cpu(folder: Path, tmp
     model = AutoModelForImageTextToText.from_pretrained(tmp_path, dtype=torch.float32).eval()
     assert submit(engine, CONVERSATIONS[1]).wait().token_ids == reference_ids(model, engine, CONVERSATIONS[1])
     engine.close()
+
+
+def test_what_was_chosen_at_the_start_can_be_told(folder: Path) -> None:
+    config = EngineConfig(max_num_sequences=3, attention="eager", max_rank=4)
+    engine = TransformersEngine.from_pretrained(folder, config, num_cores=8)
+    try:
+        setup = engine.setup
+    finally:
+        engine.close()
+    chosen = (setup.device, setup.dtype, setup.attention, setup.num_threads)
+    assert chosen == ("cpu", "float32", "eager", 1)
+    assert (setup.num_sequences, setup.max_rank, setup.max_model_len) == (3, 4, engine.max_model_len)
+    assert setup.cache_bytes <= MAX_CPU_CACHE_BYTES
+    assert setup.cache_bytes % (3 * setup.max_model_len) == 0
+
+
+def test_a_kind_of_attention_that_is_not_there_is_refused(folder: Path) -> None:
+    with pytest.raises(SettingsError, match="flash_attention_2"):
+        TransformersEngine.from_pretrained(folder, EngineConfig(attention="flash_attention_2"))
 
 
 def test_settings_that_cannot_work_are_refused(folder: Path) -> None:

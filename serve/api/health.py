@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import asdict
 
 import httpx
 from fastapi import APIRouter
@@ -25,9 +26,14 @@ def health_router(replica: Replica) -> APIRouter:
 
     @router.get("/readyz")
     async def readyz() -> JSONResponse:
-        """This replica holds what is in force: 200, else 503."""
+        """This replica holds what is in force: 200, else 503. `engine` says how it runs."""
         rollout = replica.reconciler.in_force()
-        state = {"generation": rollout.generation, "live": rollout.live, "replica": replica.id}
+        state = {
+            "generation": rollout.generation,
+            "live": rollout.live,
+            "replica": replica.id,
+            "engine": asdict(replica.engine.setup),
+        }
         if replica.reconciler.is_ready:
             return JSONResponse({"status": "ready", **state})
         return JSONResponse({"status": "behind", **state}, 503, {"Retry-After": "1"})

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..engine.protocol import EngineSetup
 from ..errors import SettingsError
 from ..settings import Settings
 from .options import console
@@ -47,8 +48,19 @@ def up(
     with launch.running(settings):
         address = f"http://{settings.host}:{settings.port}"
         console.print(f"[bold green]Ready[/] {address}/v1   (docs: {address}/docs, Ctrl+C ends)")
+        console.print(told(launch.engine_setup(settings)), highlight=False)
         launch.wait_for_signal()
         console.print("Shutting down ...")
+
+
+def told(setup: EngineSetup) -> str:
+    """What was chosen at the start, in a line."""
+    return (
+        f"{setup.device}, {setup.dtype}, {setup.attention} attention, {setup.num_threads} thread(s); "
+        f"{setup.num_sequences} answers at once of up to {setup.max_model_len} tokens, prompt included, in "
+        f"{setup.cache_bytes / 2**20:.0f} MiB of keys and values; "
+        f"{setup.num_adapter_slots} adapters of up to rank {setup.max_rank}"
+    )
 
 
 def named_after(model: str | None) -> str | None:

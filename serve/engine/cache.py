@@ -84,6 +84,10 @@ class SlotCache(Cache):  # type: ignore[misc]  # transformers has no types
         )
         self._places = torch.arange(max_length, device=self.layers[0].device)
 
+    @property
+    def num_bytes(self) -> int:
+        return sum(layer.keys.nbytes + layer.values.nbytes for layer in self.layers)
+
     def write(self, row: int, prompt: DynamicCache) -> None:
         for layer, source in zip(self.layers, prompt.layers, strict=True):
             length = source.keys.shape[2]

@@ -18,8 +18,11 @@ class Capacity:
     """Rows of the key/value memory, each of `max_model_len` tokens."""
 
 
-def capacity(config: EngineConfig, model_limit: int | None, token_bytes: int) -> Capacity:
-    """`token_bytes`: keys and values of one token, all layers. Raises `SettingsError` where nothing fits."""
+def capacity(config: EngineConfig, model_limit: int | None, token_bytes: int, cache_bytes: int) -> Capacity:
+    """`token_bytes`: keys and values of one token, all layers; `cache_bytes`: what there is for all.
+
+    Raises `SettingsError` where nothing fits.
+    """
     if config.max_model_len is None:
         length = min(model_limit or DEFAULT_MODEL_LEN, DEFAULT_MODEL_LEN)
     else:
@@ -28,10 +31,10 @@ def capacity(config: EngineConfig, model_limit: int | None, token_bytes: int) ->
             raise SettingsError(
                 f"max_model_len {length} is above what the model supports here: {model_limit}."
             )
-    num_rows = config.cache_bytes // (length * token_bytes)
+    num_rows = cache_bytes // (length * token_bytes)
     if num_rows < 1:
         raise SettingsError(
-            f"One sequence of {length} tokens needs {length * token_bytes} bytes of key/value memory, cache_bytes "
-            f"is {config.cache_bytes}: raise it, or lower max_model_len."
+            f"One sequence of {length} tokens needs {length * token_bytes} bytes of key/value memory, and there are "
+            f"{cache_bytes}: raise cache_bytes or memory_share, or lower max_model_len."
         )
     return Capacity(length, min(config.max_num_sequences, num_rows))

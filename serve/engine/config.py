@@ -20,8 +20,17 @@ class EngineConfig(BaseModel):
         ge=1,
         description="Prompt and answer, in tokens. None: the model's own limit, at most 4096.",
     )
-    cache_bytes: int = Field(
-        default=4 * 2**30, ge=1, description="Memory for keys and values, allocated once at the start."
+    cache_bytes: int | None = Field(
+        default=None,
+        ge=1,
+        description="Memory for keys and values, allocated once at the start. None: what `memory_share` leaves.",
+    )
+    memory_share: float = Field(
+        default=0.85,
+        gt=0,
+        lt=1,
+        description="Of a GPU's memory, for weights, keys and values; the rest is for the work of a step. "
+        "On a CPU keys and values get this share of the memory that is free, but at most 4 GiB.",
     )
     max_waiting: int = Field(
         default=256, ge=0, description="Sequences that wait for a place; beyond it the engine is full."
@@ -39,8 +48,14 @@ class EngineConfig(BaseModel):
         default="auto", description="Of weights and key/values. auto: float32 on a CPU, bfloat16 on a GPU."
     )
     device: str = Field(default="auto", description="As torch names it. auto: the first GPU, else the CPU.")
-    num_threads: int = Field(
-        default=1, ge=1, description="CPU threads of one operation; small models gain nothing from more."
+    attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = Field(
+        default="auto", description="As transformers names it. auto: what transformers takes for the model."
+    )
+    num_threads: int | None = Field(
+        default=None,
+        ge=1,
+        description="CPU threads of one operation. None: one for a small model, which gains nothing from more, else "
+        "this machine's cores, shared among its replicas.",
     )
     image_cache_bytes: int = Field(
         default=64 * 2**20, ge=0, description="Memory for features of images seen before; 0 keeps none."

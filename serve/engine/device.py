@@ -1,10 +1,17 @@
-"""Where the model runs and in which precision, as its settings say or as the machine suggests."""
+"""Where the model runs and how, as its settings say or as the machine suggests."""
 
 from __future__ import annotations
 
+import os
+
+import psutil
 import torch
 
 from .config import EngineConfig
+
+SMALL_MODEL = 50_000_000
+"""Weights below which several threads of one operation wait for each other longer than they work."""
+MAX_CPU_CACHE_BYTES = 4 * 2**30
 
 
 def torch_device(config: EngineConfig) -> torch.device:
@@ -20,3 +27,24 @@ def torch_dtype(config: EngineConfig) -> torch.dtype:
         assert isinstance(dtype, torch.dtype)
         return dtype
     return torch.float32 if torch_device(config).type == "cpu" else torch.bfloat16
+
+
+def num_threads(config: EngineConfig, num_weights: int, num_cores: int) -> int:
+    if config.num_threads is not None:
+        return config.num_threads
+    return 1 if num_weights < SMALL_MODEL else max(1, num_cores)
+
+
+def cache_bytes(config: EngineConfig, device: torch.device) -> int:
+    """Of keys and values, when the weights are loaded."""
+    if config.cache_bytes is not None:
+        return config.cache_bytes
+    if device.type != "cuda":
+        return min(MAX_CPU_CACHE_BYTES, int(config.memory_share * psutil.virtual_memory().available))
+    free, total = torch.cuda.mem_get_info(device)
+    return max(0, int(free - (1 - config.memory_share) * total))
+
+
+def cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

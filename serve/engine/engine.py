@@ -18,12 +18,12 @@ from align.conversation import Conversation
 from align.errors import AlignError, InvalidAdapter
 from align.rendering import Rendered, Renderer
 
-from ..errors import EngineFull, InvalidPrompt, InvalidRequest
+from ..errors import EngineFull, InvalidPrompt, InvalidRequest, SettingsError
 from .adapters import LowRank, read_adapter
 from .batch import Batch
 from .config import EngineConfig
-from .device import torch_device, torch_dtype
-from .protocol import BASE, Delta, EngineStats, Prompt, Sampling
+from .device import cores, num_threads, torch_device, torch_dtype
+from .protocol import BASE, Delta, EngineSetup, EngineStats, Prompt, Sampling
 from .runner import Runner
 from .scheduler import schedule
 from .sequence import Sequence
@@ -38,7 +38,10 @@ NUM_PROBE_TOKENS = 16
 class TransformersEngine:
     """Implements `Engine` for any model of transformers whose language model uses the standard cache."""
 
-    def __init__(self, model: Any, renderer: Renderer, config: EngineConfig) -> None:
+    def __init__(
+        self, model: Any, renderer: Renderer, config: EngineConfig, num_cores: int | None = None
+    ) -> None:
+        """`num_cores` is its share of this machine's, by default all."""
         self._config = config
         self._renderer = renderer
         # its own: a tokenizer that is at work in two threads can refuse with "Already borrowed"
@@ -46,6 +49,17 @@ class TransformersEngine:
         self._runner = Runner(model, config, _plain_ids(renderer.tokenizer))
         self._num_rows = self._runner.capacity.num_sequences
         self.max_model_len = self._runner.capacity.max_model_len
+        self.setup = EngineSetup(
+            device=str(model.device),
+            dtype=str(model.dtype).removeprefix("torch."),
+            attention=str(model.config.get_text_config()._attn_implementation),
+            num_threads=num_threads(config, model.num_parameters(), num_cores or cores()),
+            num_sequences=self._num_rows,
+            max_model_len=self.max_model_len,
+            cache_bytes=self._runner.cache_bytes,
+            num_adapter_slots=config.num_adapter_slots,
+            max_rank=config.max_rank,
+        )
         self._num_token_ids = int(model.config.get_text_config().vocab_size)
         self._condition = threading.Condition()  # guards what stands up to the next blank line
         self._slots = SlotTable(config.num_adapter_slots)
@@ -62,14 +76,26 @@ class TransformersEngine:
 
     @classmethod
     def from_pretrained(
-        cls, path_or_id: str | Path, config: EngineConfig | None = None, revision: str | None = None
+        cls,
+        path_or_id: str | Path,
+        config: EngineConfig | None = None,
+        revision: str | None = None,
+        num_cores: int | None = None,
     ) -> TransformersEngine:
-        """Raises `SettingsError` for a model or a length that cannot be served."""
+        """Raises `SettingsError` for a model, a length or a kind of attention that cannot be served."""
         config = config or EngineConfig()
         renderer = Renderer.from_pretrained(path_or_id, revision)
         auto_model = AutoModelForImageTextToText if renderer.has_vision else AutoModelForCausalLM
-        model = auto_model.from_pretrained(path_or_id, revision=revision, dtype=torch_dtype(config))
-        return cls(model.to(torch_device(config)), renderer, config)
+        attention = None if config.attention == "auto" else config.attention
+        try:
+            model = auto_model.from_pretrained(
+                path_or_id, revision=revision, dtype=torch_dtype(config), attn_implementation=attention
+            )
+        except (ImportError, ValueError) as error:
+            if attention is None:
+                raise
+            raise SettingsError(f"attention {attention} cannot be used here: {error}") from error
+        return cls(model.to(torch_device(config)), renderer, config, num_cores)
 
     def prepare(self, conversation: Conversation, images: Mapping[str, bytes]) -> Prompt:
         try:
@@ -157,7 +183,7 @@ class TransformersEngine:
             self._thread.join()
 
     def _loop(self) -> None:
-        torch.set_num_threads(self._config.num_threads)  # OpenMP counts for each thread that calls
+        torch.set_num_threads(self.setup.num_threads)  # OpenMP counts for each thread that calls
         while jobs := self._wait_for_work():
             for job in jobs:
                 try:

@@ -91,7 +91,23 @@ class EngineStats:
     adapters: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class EngineSetup:
+    """What was chosen at the start, by the settings or by itself: for people to read."""
+
+    device: str
+    dtype: str
+    attention: str
+    num_threads: int
+    num_sequences: int  # at once
+    max_model_len: int  # tokens, prompt and answer together
+    cache_bytes: int  # of their keys and values
+    num_adapter_slots: int
+    max_rank: int
+
+
 class Engine(Protocol):
+    setup: EngineSetup
     max_model_len: int
     """Prompt and answer together, in tokens."""
 

@@ -17,6 +17,7 @@ from .adapters import LowRank
 from .cache import SlotCache
 from .capacity import capacity
 from .config import EngineConfig
+from .device import cache_bytes
 from .sequence import Sequence
 from .slots import BASE_SLOT
 from .slotted_linear import Routing, install
@@ -38,8 +39,14 @@ class Runner:
         with torch.inference_mode():
             probed = self._probe_cache()
             limit = _length_limit(model.config.get_text_config())
-            self.capacity = capacity(config, limit, _token_bytes(probed))
+            space = cache_bytes(config, self._device)
+            self.capacity = capacity(config, limit, _token_bytes(probed), space)
             self._cache = SlotCache(probed, self.capacity.num_sequences, self.capacity.max_model_len)
+
+    @property
+    def cache_bytes(self) -> int:
+        """Of keys and values."""
+        return self._cache.num_bytes
 
     @property
     def shapes(self) -> dict[str, tuple[int, int]]:
