@@ -41,6 +41,7 @@ class Replica:
     def check_health(self) -> None:
         """Raises `ServeError` where only a new process can help."""
         self.reconciler.check()
+        self.engine.check()
 
     def close(self) -> None:
         self._parts.close()

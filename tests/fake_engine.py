@@ -52,6 +52,7 @@ class FakeEngine:
     num_slots: int = 6
     load_failures: dict[str, Exception] = field(default_factory=dict)
     submit_failure: Exception | None = None
+    check_failure: Exception | None = None
     error_after: int | None = None  # words, then the sequence fails
     prepared: list[tuple[Conversation, dict[str, bytes]]] = field(default_factory=list)
     submitted: list[tuple[Sampling, str]] = field(default_factory=list)
@@ -138,6 +139,10 @@ class FakeEngine:
     def stats(self) -> EngineStats:
         with self.condition:
             return EngineStats(len(self.speakers), 0, 4, self.max_waiting, 0, 0, tuple(self.loaded))
+
+    def check(self) -> None:
+        if self.check_failure is not None:
+            raise self.check_failure
 
     def close(self) -> None:
         with self.condition:

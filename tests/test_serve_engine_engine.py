@@ -13,7 +13,6 @@ from engine_world import CONVERSATIONS, IMAGES, WAIT_S, Answer, ask, reference_i
 from pydantic import ValidationError
 from transformers import AutoModelForImageTextToText
 
-from align.rendering import Rendered
 from serve.engine.config import EngineConfig
 from serve.engine.device import MAX_CPU_CACHE_BYTES
 from serve.engine.engine import TransformersEngine
@@ -227,75 +226,6 @@ def test_a_waiting_sequence_can_be_cancelled(own_engine: TransformersEngine) -> 
     held.release()
     assert answer.wait().finish_reason == "cancelled"
     assert answer.token_ids == []
-
-
-def broken_prompt(engine: TransformersEngine, pixels: torch.Tensor) -> Rendered:
-    prompt = engine.prepare(CONVERSATIONS[1], IMAGES)
-    assert isinstance(prompt, Rendered)
-    return Rendered(prompt.input_ids, {"pixel_values": pixels}, ("broken",))
-
-
-@pytest.mark.parametrize(
-    "pixels", [torch.zeros(1, 3, 14, 14), torch.full((1, 3, 28, 28), float("nan"))], ids=["raises", "nan"]
-)
-def test_a_sequence_that_fails_at_its_prompt_ends_alone(
-    engine: TransformersEngine, expected: list[list[int]], pixels: torch.Tensor
-) -> None:
-    before = submit(engine, CONVERSATIONS[0])
-    failing = Answer()
-    engine.submit(broken_prompt(engine, pixels), Sampling(8, 0.0), BASE, failing)
-    after = submit(engine, CONVERSATIONS[3])
-    assert failing.wait().finish_reason == "error"
-    assert failing.token_ids == []
-    assert failing.deltas[-1].error is not None
-    assert "server's log" in failing.deltas[-1].error
-    assert [before.wait().token_ids, after.wait().token_ids] == [expected[0], expected[3]]
-    assert submit(engine, CONVERSATIONS[1]).wait().token_ids == expected[1]
-
-
-def test_a_step_that_fails_for_one_sequence_ends_that_one_alone(
-    own_engine: TransformersEngine, expected: list[list[int]]
-) -> None:
-    decode = own_engine._runner.decode
-    poison = own_engine.prepare(CONVERSATIONS[1], IMAGES)
-
-    def fail_with_poison(sequences: Any, first_row: int = 0) -> torch.Tensor:
-        if any(sequence.prompt is poison and sequence.num_sampled == 5 for sequence in sequences):
-            raise RuntimeError("poison")
-        return decode(sequences, first_row)
-
-    own_engine._runner.decode = fail_with_poison  # type: ignore[method-assign]
-    before, failing = submit(own_engine, CONVERSATIONS[0]), Answer()
-    own_engine.submit(poison, Sampling(24, 0.0), BASE, failing)
-    after = submit(own_engine, CONVERSATIONS[3])
-    assert failing.wait().finish_reason == "error"
-    assert failing.token_ids == expected[1][:5]
-    assert [before.wait().token_ids, after.wait().token_ids] == [expected[0], expected[3]]
-
-
-def test_a_step_that_fails_for_all_ends_them_and_the_engine_goes_on(
-    own_engine: TransformersEngine, expected: list[list[int]]
-) -> None:
-    decode = own_engine._runner.decode
-
-    def fail(sequences: Any, first_row: int = 0) -> torch.Tensor:
-        raise RuntimeError("all of them")
-
-    own_engine._runner.decode = fail  # type: ignore[method-assign]
-    answers = [submit(own_engine, CONVERSATIONS[number]) for number in (0, 1)]
-    assert [answer.wait().finish_reason for answer in answers] == ["error", "error"]
-    own_engine._runner.decode = decode  # type: ignore[method-assign]
-    assert submit(own_engine, CONVERSATIONS[1]).wait().token_ids == expected[1]
-
-
-def test_a_receiver_that_raises_does_not_stop_the_others(
-    engine: TransformersEngine, expected: list[list[int]]
-) -> None:
-    def refuse(delta: Any) -> None:
-        raise ConnectionError("gone")
-
-    engine.submit(engine.prepare(ask("hello"), {}), Sampling(24, 0.0), BASE, refuse)
-    assert submit(engine, CONVERSATIONS[2]).wait().token_ids == expected[2]
 
 
 def test_stop_strings_end_the_answer_and_are_cut_from_its_text(engine: TransformersEngine) -> None:

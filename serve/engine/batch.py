@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence as Ordered
 
-import torch
 from torch import Tensor
 
+from .failure import NOT_FINITE, is_device_lost, reason
 from .logprobs import Scored, log_probabilities
 from .protocol import Delta, ScoredToken, TokenLogprobs
 from .runner import Runner
@@ -17,33 +18,26 @@ from .vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 
-NOT_FINITE = "The model gave no finite scores for this sequence; see the server's log."
-
 
 class Batch:
     """Rows stay without gaps: where one ends, the last takes its place."""
 
     def __init__(self, runner: Runner, vocabulary: Vocabulary) -> None:
         self.sequences: list[Sequence] = []  # by row
+        self.is_device_lost = False
+        """Whether the device failed in a way that only a new process can mend."""
         self._runner = runner
         self._vocabulary = vocabulary
 
     def step(self, plan: Plan) -> list[tuple[Sequence, Delta]]:
         """Every running sequence's next token and every newcomer's first; those that ended are gone from the batch."""
-        logits = [self._decode(plan.decode)] if plan.decode else []
-        deltas: list[tuple[Sequence, Delta]] = []
-        for sequence in plan.prefill:
-            try:
-                logits.append(self._runner.prefill(sequence, row=len(self.sequences)))
-            except Exception as error:
-                logger.exception("Sequence %s failed at its prompt; the others go on.", sequence.sequence_id)
-                text = f"The model failed on this prompt ({type(error).__name__}); see the server's log."
-                deltas.append((sequence, sequence.end("error", text)))
-            else:
-                self.sequences.append(sequence)
-        if logits:
-            deltas += self._append_tokens(torch.cat(logits))
+        deltas = self._continue(plan.decode)
+        deltas += [(sequence, self._begin(sequence)) for sequence in plan.prefill]
         for sequence, delta in deltas:
+            if delta.finish_reason == "error":
+                self._runner.clear(
+                    self.sequences.index(sequence)
+                )  # what is not finite would harm the next in its row
             if delta.finish_reason is not None:
                 self.remove(sequence)
         return deltas
@@ -58,25 +52,65 @@ class Batch:
             self._runner.move(len(self.sequences), row, last.num_cached)
             self.sequences[row] = last
 
-    def _append_tokens(self, logits: Tensor) -> list[tuple[Sequence, Delta]]:  # (B, V), by row
-        rows = [Row(sequence.sampling, sequence.draw(), sequence.adjustments) for sequence in self.sequences]
+    def clear(self) -> None:
+        """Free all rows."""
+        num_rows = len(self.sequences)
+        self.sequences.clear()
+        for row in range(num_rows):
+            self._runner.clear(row)
+
+    def _continue(self, sequences: tuple[Sequence, ...]) -> list[tuple[Sequence, Delta]]:
+        if not sequences:
+            return []
+        try:
+            return self._append_tokens(self._runner.decode(sequences), sequences)
+        except Exception:
+            logger.exception("A step of %d sequences failed; trying each alone.", len(sequences))
+        return [(sequence, self._continue_alone(row, sequence)) for row, sequence in enumerate(sequences)]
+
+    def _continue_alone(self, row: int, sequence: Sequence) -> Delta:
+        try:
+            [(_, delta)] = self._append_tokens(self._runner.decode((sequence,), first_row=row), [sequence])
+        except Exception as error:
+            return self._failed(sequence, error)
+        return delta
+
+    def _begin(self, sequence: Sequence) -> Delta:
+        self.sequences.append(sequence)
+        try:
+            logits = self._runner.prefill(sequence, row=len(self.sequences) - 1)
+            [(_, delta)] = self._append_tokens(logits, [sequence])
+        except Exception as error:
+            return self._failed(sequence, error)
+        return delta
+
+    def _append_tokens(
+        self, logits: Tensor, sequences: Ordered[Sequence]
+    ) -> list[tuple[Sequence, Delta]]:  # logits: (B, V)
+        """All of them or none: what can fail for one comes before the first takes its token."""
+        rows = [Row(sequence.sampling, sequence.draw, sequence.adjustments) for sequence in sequences]
         token_ids = sample(logits, rows)
-        logprobs = self._logprobs(logits, token_ids)
+        logprobs = self._logprobs(logits, sequences, token_ids)
         return [
-            (
-                sequence,
-                sequence.end("error", NOT_FINITE)
-                if token_id is None
-                else sequence.append(token_id, logprobs.get(row, ())),
-            )
-            for row, (sequence, token_id) in enumerate(zip(self.sequences, token_ids, strict=True))
+            (sequence, self._append(sequence, token_id, logprobs.get(row, ())))
+            for row, (sequence, token_id) in enumerate(zip(sequences, token_ids, strict=True))
         ]
 
-    def _logprobs(self, logits: Tensor, token_ids: list[int | None]) -> dict[int, tuple[TokenLogprobs, ...]]:
+    def _append(self, sequence: Sequence, token_id: int | None, logprobs: tuple[TokenLogprobs, ...]) -> Delta:
+        if token_id is None:
+            return Delta((), "", "error", NOT_FINITE)
+        try:
+            return sequence.append(token_id, logprobs)
+        except Exception as error:
+            return self._failed(sequence, error)
+
+    def _logprobs(
+        self, logits: Tensor, sequences: Ordered[Sequence], token_ids: list[int | None]
+    ) -> dict[int, tuple[TokenLogprobs, ...]]:
         """By row, of those that asked."""
         asked = [
             (row, token_id, sequence.sampling.top_logprobs)
-            for row, (sequence, token_id) in enumerate(zip(self.sequences, token_ids, strict=True))
+            for row, (sequence, token_id) in enumerate(zip(sequences, token_ids, strict=True))
             if sequence.sampling.top_logprobs is not None and token_id is not None
         ]
         if not asked:
@@ -92,20 +126,7 @@ class Batch:
         token_id, logprob = scored
         return ScoredToken(token_id, self._vocabulary.encoded(token_id), logprob)
 
-    def _decode(self, sequences: tuple[Sequence, ...]) -> Tensor:
-        try:
-            return self._runner.decode(sequences)
-        except Exception:
-            logger.exception("A step of %d sequences failed; trying each alone.", len(sequences))
-        alone: list[Tensor | None] = []
-        for row, sequence in enumerate(sequences):
-            try:
-                alone.append(self._runner.decode((sequence,), first_row=row))
-            except Exception:
-                logger.exception("Sequence %s failed; the others go on.", sequence.sequence_id)
-                alone.append(None)
-        good = next((logits for logits in alone if logits is not None), None)
-        if good is None:
-            raise RuntimeError("The model failed for every sequence.")
-        failed = torch.full_like(good, float("nan"))
-        return torch.cat([failed if logits is None else logits for logits in alone])
+    def _failed(self, sequence: Sequence, error: Exception) -> Delta:
+        logger.error("Sequence %s failed; the others go on.", sequence.sequence_id, exc_info=error)
+        self.is_device_lost |= is_device_lost(error)
+        return Delta((), "", "error", reason(error))

@@ -100,6 +100,12 @@ class SlotCache(Cache):  # type: ignore[misc]  # transformers has no types
             layer.keys[target, :, :length] = layer.keys[source, :, :length]
             layer.values[target, :, :length] = layer.values[source, :, :length]
 
+    def clear(self, row: int) -> None:
+        """A position that is masked has weight zero, but zero times what is not finite is not zero."""
+        for layer in self.layers:
+            layer.keys[row].zero_()
+            layer.values[row].zero_()
+
     def select(self, lengths: list[int], positions: Tensor, first: int = 0) -> Tensor:
         """Choose rows `first`, `first` + 1, ... of these lengths, also given as a tensor (B, 1), for the next forward.
 

@@ -40,6 +40,11 @@ class EngineConfig(BaseModel):
         ge=1,
         description="Prompt tokens read in a step before running sequences get their next; one prompt always fits.",
     )
+    max_step_s: float = Field(
+        default=120.0,
+        gt=0,
+        description="Seconds that a step may take; a replica whose step takes longer is replaced.",
+    )
     num_adapter_slots: int = Field(
         default=6, ge=0, description="Adapter versions that can be loaded at once, the base not counted."
     )

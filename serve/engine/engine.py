@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import threading
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -18,8 +19,9 @@ from align.conversation import Conversation
 from align.errors import AlignError, InvalidAdapter
 from align.rendering import Rendered, Renderer
 
-from ..errors import EngineFull, InvalidPrompt, InvalidRequest, SettingsError
+from ..errors import EngineFull, InvalidPrompt, ServeError, SettingsError
 from .adapters import LowRank, read_adapter
+from .admission import check_length, check_sampling
 from .batch import Batch
 from .config import EngineConfig
 from .device import cores, num_threads, torch_device, torch_dtype
@@ -46,7 +48,8 @@ class TransformersEngine:
         self._renderer = renderer
         # its own: a tokenizer that is at work in two threads can refuse with "Already borrowed"
         self._tokenizer = copy.deepcopy(renderer.tokenizer)
-        self._runner = Runner(model, config, _plain_ids(renderer.tokenizer))
+        vocabulary = Vocabulary(self._tokenizer)
+        self._runner = Runner(model, config, vocabulary.plain_ids(NUM_PROBE_TOKENS))
         self._num_rows = self._runner.capacity.num_sequences
         self.max_model_len = self._runner.capacity.max_model_len
         self.setup = EngineSetup(
@@ -68,7 +71,8 @@ class TransformersEngine:
         self._jobs: list[tuple[Callable[[], None], Future[None]]] = []
         self._is_closing = False
 
-        self._batch = Batch(self._runner, Vocabulary(self._tokenizer))  # only the engine's thread touches it
+        self._batch = Batch(self._runner, vocabulary)  # only the engine's thread touches it
+        self._step_began: float | None = None  # monotonic; none while there is nothing to do
         self._num_generated_tokens = 0
         self._num_prompt_tokens = 0
         self._thread = threading.Thread(target=self._loop, name="errata-engine", daemon=True)
@@ -102,27 +106,14 @@ class TransformersEngine:
             rendered = self._renderer.render(conversation, images)
         except AlignError as error:
             raise InvalidPrompt(str(error)) from error
-        if rendered.num_tokens >= self.max_model_len:
-            raise InvalidPrompt(
-                f"The prompt has {rendered.num_tokens} tokens and the model takes {self.max_model_len} with "
-                "its answer: shorten it."
-            )
+        check_length(rendered.num_tokens, self.max_model_len)
         return rendered
 
     def submit(
         self, prompt: Prompt, sampling: Sampling, adapter: str, on_delta: Callable[[Delta], None]
     ) -> str:
         assert isinstance(prompt, Rendered), "a prompt must come from this engine's `prepare`"
-        if sampling.max_tokens < 1 or prompt.num_tokens + sampling.max_tokens > self.max_model_len:
-            raise InvalidPrompt(
-                f"A prompt of {prompt.num_tokens} tokens leaves room for 1 to "
-                f"{self.max_model_len - prompt.num_tokens} more, but max_tokens is {sampling.max_tokens}."
-            )
-        unknown = [token_id for token_id in sampling.logit_bias if not 0 <= token_id < self._num_token_ids]
-        if unknown:
-            raise InvalidRequest(
-                f"logit_bias names {unknown[0]}, but the model's token ids are 0 to {self._num_token_ids - 1}."
-            )
+        check_sampling(sampling, prompt.num_tokens, self.max_model_len, self._num_token_ids)
         with self._condition:
             if self._is_closing:
                 raise EngineFull("The engine is closing: ask again when it is back.")
@@ -175,22 +166,33 @@ class TransformersEngine:
                 adapters=self._slots.versions,
             )
 
+    def check(self) -> None:
+        if not self._thread.is_alive():
+            raise ServeError("the engine's thread has ended")
+        if self._batch.is_device_lost:
+            raise ServeError("the device failed, and every call to it will; the log has its first error")
+        began, limit = self._step_began, self._config.max_step_s
+        if began is not None and time.monotonic() - began > limit:
+            raise ServeError(f"a step of the engine takes longer than max_step_s, {limit:g} s")
+
     def close(self) -> None:
         with self._condition:
             self._is_closing = True
             self._condition.notify()
         if threading.current_thread() is not self._thread:
-            self._thread.join()
+            self._thread.join(self._config.max_step_s)
 
     def _loop(self) -> None:
         torch.set_num_threads(self.setup.num_threads)  # OpenMP counts for each thread that calls
         while jobs := self._wait_for_work():
             for job in jobs:
+                self._step_began = time.monotonic()
                 try:
                     job()
                 except Exception:
                     logger.exception("A step failed as a whole: its sequences end, the engine goes on.")
                     self._fail_all("The engine failed; see the server's log.")
+            self._step_began = None
         self._fail_all("The engine was closed.")
 
     def _wait_for_work(self) -> list[Callable[[], None]]:
@@ -243,10 +245,10 @@ class TransformersEngine:
             self._slots.unpin(sequence.version)
 
     def _fail_all(self, error: str) -> None:
-        self._batch.sequences.clear()
         with self._condition:
             sequences = list(self._live.values())
         self._emit([(sequence, sequence.end("error", error)) for sequence in sequences])
+        self._batch.clear()
 
     def _install(self, version: str, adapter: Mapping[str, LowRank]) -> None:
         """In the engine's thread, so that no forward sees a slot half written."""
@@ -281,10 +283,3 @@ def _report(job: Callable[[], None], done: Future[None]) -> Callable[[], None]:
             done.set_result(None)
 
     return run
-
-
-def _plain_ids(tokenizer: Any) -> list[int]:
-    """Token ids that are ordinary text, spread over the vocabulary."""
-    special = set(tokenizer.added_tokens_decoder)
-    plain = [token_id for token_id in range(len(tokenizer)) if token_id not in special]
-    return plain[:: max(1, len(plain) // NUM_PROBE_TOKENS)][:NUM_PROBE_TOKENS]

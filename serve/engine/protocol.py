@@ -135,5 +135,8 @@ class Engine(Protocol):
 
     def stats(self) -> EngineStats: ...
 
+    def check(self) -> None:
+        """Raises `ServeError` where only a new process can help: nothing moves any more, or nothing ever will."""
+
     def close(self) -> None:
         """End all sequences with an error and stop the thread."""

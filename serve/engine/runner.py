@@ -106,6 +106,11 @@ class Runner:
         self._cache.move(source, target, length)
 
     @torch.inference_mode()
+    def clear(self, row: int) -> None:
+        """Forget all that a row holds, also what is not finite."""
+        self._cache.clear(row)
+
+    @torch.inference_mode()
     def write_adapter(self, slot: int, adapter: Mapping[str, LowRank]) -> None:
         """Copy an adapter into a slot that no sequence uses, and see that it works. Raises `InvalidAdapter`."""
         for name, layer in self._layers.items():

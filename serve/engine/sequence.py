@@ -45,20 +45,19 @@ class Sequence:
         self._detokenizer = Detokenizer(tokenizer)
         self._stop = StopStrings(sampling.stop)
         self._random = random.Random(sampling.seed)
+        self.draw = self._random.random()
+        """In [0, 1), for the next token; of this sequence's own generator, whatever else is in the batch."""
         self._counts: Counter[int] = Counter()  # of penalised tokens
 
     @property
     def num_cached(self) -> int:
         return self.prompt.num_tokens + self.num_sampled - 1
 
-    def draw(self) -> float:
-        """The next number in [0, 1) of this sequence's own generator, whatever else is in the batch."""
-        return self._random.random()
-
     def append(self, token_id: int, logprobs: tuple[TokenLogprobs, ...] = ()) -> Delta:
         """Take a sampled token: what it adds to the text, and whether the answer ends with it."""
         self.num_sampled += 1
         self.last_token_id = token_id
+        self.draw = self._random.random()
         if token_id in self._eos_token_ids:
             return Delta((token_id,), self._flush(), "stop")
         self._penalise(token_id)

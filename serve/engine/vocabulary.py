@@ -28,6 +28,12 @@ class Vocabulary:
             self._encoded[token_id] = self._encode(token_id)
         return self._encoded[token_id]
 
+    def plain_ids(self, count: int) -> list[int]:
+        """Ids that are ordinary text, spread over the vocabulary."""
+        special = set(self._tokenizer.added_tokens_decoder)
+        plain = [token_id for token_id in range(len(self._tokenizer)) if token_id not in special]
+        return plain[:: max(1, len(plain) // count)][:count]
+
     def _encode(self, token_id: int) -> bytes:
         added = self._tokenizer.added_tokens_decoder.get(token_id)
         if added is not None:
