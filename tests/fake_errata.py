@@ -66,7 +66,14 @@ class FakeErrata:
         match request.method, request.url.path.removeprefix("/v1").split("/")[1:]:
             case "GET", ["models"]:
                 names = ["errata-tiny", "errata-tiny@base", "errata-tiny@v0001"]
-                models = [schema.ModelAnswer(id=n, created=0, adapter="base", is_live=True) for n in names]
+                base: Any = {
+                    "adapter": "base",
+                    "is_live": True,
+                    "role": "live",
+                    "parent": None,
+                    "digest": None,
+                }
+                models = [schema.ModelAnswer(id=name, created=0, **base) for name in names]
                 return answer(200, schema.ModelList(data=models))
             case "POST", ["chat", "completions"]:
                 return self.chat(schema.ChatRequest.model_validate_json(request.content))
@@ -101,7 +108,7 @@ class FakeErrata:
                 return answer(200, WAITING.model_copy(update={"status": status}))
             case "GET", ["adapters"]:
                 listed = schema.AdapterList(
-                    data=[ADAPTER], rollout=rollout("v0001"), in_force=rollout("base")
+                    data=[SUMMARY], rollout=rollout("v0001"), in_force=rollout("base")
                 )
                 return answer(200, listed)
             case "GET", ["adapters", "v0001"]:
@@ -109,6 +116,9 @@ class FakeErrata:
             case "POST", ["adapters", "v0001", "admit"]:
                 schema.Body.model_validate_json(request.content)
                 return answer(200, ADAPTER)
+            case "POST", ["adapters", "v0001", "retire"]:
+                schema.Body.model_validate_json(request.content)
+                return answer(200, ADAPTER.model_copy(update={"status": "retired"}))
             case "POST", ["adapters", "rollback"]:
                 return answer(202, rollout("base"))
             case "POST", ["adapters", version, "promote"]:
@@ -211,6 +221,13 @@ ADAPTER = schema.AdapterAnswer(
     report={"verdict": "better"},
     tainted=None,
 )
+SUMMARY = schema.AdapterSummary(
+    **ADAPTER.model_dump(exclude={"report"}),
+    num_pairs=3,
+    verdict="admitted",
+    reasons=["admitted: better"],
+    figures={"held_out.margin": schema.Change(estimate=0.5, low=0.2, high=0.8)},
+)
 USE = schema.UseAnswer(version="v0001", role="train", status="admitted", is_tainted=False)
 
 
@@ -266,6 +283,8 @@ def record(name: str, corrections: Iterable[dict[str, Any]]) -> schema.ResponseR
         sampling={"temperature": 1.0},
         timings={"total_s": 0.5},
         key_id="key-1",
+        user="ada",
+        metadata={"page": "3"},
         corrections=[schema.CorrectionAnswer(**one) for one in corrections],
     )
 

@@ -77,6 +77,7 @@ def test_the_record_of_an_answer_shows_its_corrections(session: Session, server:
     record = session.do(session.client.records.get(reply.response_id))
     assert server.requests[-1].url.path == f"/v1/responses/{RESPONSE_ID}"
     assert (record.text, record.adapter, record.num_tokens) == (reply.text, reply.adapter, 17)
+    assert (record.user, record.metadata) == ("ada", {"page": "3"})
     assert [one.model_dump() for one in record.corrections] == [made.model_dump(exclude={"added_later"})]
 
 
@@ -181,6 +182,12 @@ def test_the_adapters_are_listed_with_the_rollout(session: Session) -> None:
     listed = session.do(session.client.adapters.list())
     assert [adapter.version for adapter in listed.data] == ["v0001"]
     assert (listed.rollout.live, listed.rollout.phase, listed.in_force.live) == ("v0001", "preparing", "base")
+    (one,) = listed.data
+    assert (one.verdict, one.num_pairs, one.figures["held_out.margin"].low) == ("admitted", 3, 0.2)
+
+
+def test_a_version_is_retired(session: Session) -> None:
+    assert session.do(session.client.adapters.retire("v0001")).status == "retired"
 
 
 def test_a_version_tells_its_whole_story(session: Session) -> None:

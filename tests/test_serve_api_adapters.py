@@ -109,7 +109,8 @@ def test_a_version_tells_where_it_comes_from_and_what_it_did(published: Served) 
     assert (story["manifest"], story["erased"], story["num_responses"]) == ({}, [], 1)
     assert [(one["live"], one["phase"]) for one in story["rollouts"]] == [("v0002", "committed")]
     listed = published.client.get("/v1/adapters").json()["data"]
-    assert {name: story[name] for name in listed[1]} == listed[1]
+    short = set(listed[1]) - {"num_pairs", "verdict", "reasons", "figures"}
+    assert {name: story[name] for name in short} == {name: listed[1][name] for name in short}
 
 
 def test_a_version_with_damaged_files_is_never_served(published: Served) -> None:
@@ -164,12 +165,35 @@ def test_unknown_versions_are_not_found(served: Served) -> None:
         error(answer, 404)
 
 
-def test_versions_are_listed_with_their_reports(published: Served) -> None:
+def test_versions_are_listed_in_short_and_shown_whole(published: Served) -> None:
+    measured = {"estimate": 0.5, "low": 0.2, "high": None}
+    comparisons = {"held_out.margin": {"live": 0, "change": measured}, "general.length": {"change": measured}}
+    report = {
+        "training": {"num_pairs": 7, "seconds": 3},
+        "gate": {"decision": "held", "reasons": ["held: too little"], "comparisons": comparisons},
+    }
+    adapter_row(published.store, status="held", report=report)
     adapters = published.client.get("/v1/adapters").json()
-    assert [adapter["version"] for adapter in adapters["data"]] == ["v0003", "v0002", "v0001"]
+    assert [adapter["version"] for adapter in adapters["data"]] == ["v0004", "v0003", "v0002", "v0001"]
     assert adapters["in_force"]["live"] == "base"
-    one = adapters["data"][1]
-    assert (one["status"], one["report"]) == ("admitted", {"number": 2})
+    held, older, *_ = adapters["data"]
+    assert (held["status"], held["num_pairs"], held["verdict"]) == ("held", 7, "held")
+    assert (held["reasons"], held["figures"]) == (["held: too little"], {"held_out.margin": measured})
+    assert (older["num_pairs"], older["verdict"], older["figures"]) == (None, None, {})
+    assert "report" not in held
+    assert published.client.get("/v1/adapters/v4").json()["report"] == report
+
+
+def test_a_version_is_retired_by_hand_unless_it_is_served(published: Served) -> None:
+    promote(published, "v1")
+    path = "/v1/adapters/{}/retire".format
+    assert "v0001 is being served" in error(published.client.post(path("v1")), 409)["message"]
+    for _ in range(2):
+        answer = published.client.post(path("v2"))
+        assert (answer.status_code, answer.json()["status"]) == (200, "retired")
+    assert "v0002 is retired" in error(published.client.post("/v1/adapters/v2/promote"), 409)["message"]
+    assert published.client.get("/v1/adapters/v2").json()["status"] == "retired"
+    error(published.client.post(path("v9")), 404)
 
 
 def test_models_are_the_name_and_its_pins(published: Served) -> None:
@@ -180,9 +204,28 @@ def test_models_are_the_name_and_its_pins(published: Served) -> None:
         (f"{MODEL}@base", "base", False),
         (f"{MODEL}@v0001", "v0001", True),
     ]
+    digest = published.store.adapters.get("v1").digest
+    assert [(model["role"], model["parent"], model["digest"]) for model in models] == [
+        ("live", f"{MODEL}@base", digest),
+        ("base", None, None),
+        ("live", f"{MODEL}@base", digest),
+    ]
     for name, adapter in ((MODEL, "v0001"), (f"{MODEL}@v1", "v0001"), (f"{MODEL}@base", "base")):
         model = published.client.get(f"/v1/models/{name}").json()
         assert (model["id"], model["adapter"]) == (name, adapter)
+
+
+def test_models_tell_the_live_version_the_candidate_and_those_that_are_kept(published: Served) -> None:
+    for version in ("v1", "v2"):
+        promote(published, version)
+    promote(published, "v3", share=0.5)
+    models = published.client.get("/v1/models").json()["data"]
+    assert {model["adapter"]: model["role"] for model in models} == {
+        "base": "base",
+        "v0001": "kept",
+        "v0002": "live",
+        "v0003": "candidate",
+    }
 
 
 def test_the_plain_name_stands_for_the_live_version_whatever_a_candidates_share(published: Served) -> None:

@@ -40,6 +40,7 @@ GUARDED = [
     ("POST", "/v1/reviews/corr-9", "admin"),
     ("POST", "/v1/adapters/rollback", "admin"),
     ("POST", "/v1/adapters/v9/admit", "admin"),
+    ("POST", "/v1/adapters/v9/retire", "admin"),
     ("POST", "/v1/adapters/v9/promote", "admin"),
     ("POST", "/v1/alignments", "admin"),
 ]

@@ -192,6 +192,7 @@ def test_adapters_are_listed_shown_promoted_and_rolled_back(errata: Errata, serv
         assert json.loads(shown)["report"] == {"gate": {"num_items": 3}}
         refused = errata("adapters", "promote", "v1", *url)
         assert complaint(refused) == "v0001 is refused; only an admitted adapter may serve"
+        assert errata("adapters", "retire", "v1", *url)[1].endswith("v0001 is retired\n")
         assert "generation 1: base, preparing" in errata("adapters", "promote", "base", *url)[1]
         wait_until(lambda: served.store.rollouts.in_force().generation == 1)
         adapter_row(served.store)

@@ -16,6 +16,7 @@ from .comparison import Comparison, compare
 from .criteria import Criterion, criteria
 from .figures import FIGURES
 from .flaws import flaws
+from .headlines import HEADLINES
 from .measured import Measurements
 
 Decision = Literal["admitted", "refused", "held"]
@@ -112,6 +113,6 @@ def _grounds(comparisons: Mapping[str, Comparison]) -> str:
     """What the candidate does better, as far as that was measured."""
     return "; ".join(
         f"{FIGURES[name].title} {FIGURES[name].shown(comparisons[name].change)}"
-        for name in ("held_out.margin", "held_out.recurrence", "truth.wrong")
+        for name in HEADLINES
         if name in comparisons
     )

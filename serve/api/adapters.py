@@ -1,19 +1,19 @@
-"""/v1/adapters: what was learned, what is live, and the change from one to another. /v1/models: what can be asked."""
+"""/v1/adapters: what was learned, what is live, and the change from one to another."""
 
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from fastapi import APIRouter, Depends
 from starlette.concurrency import run_in_threadpool
 
 from align.errors import Conflict
+from align.gate.headlines import HEADLINES
 from align.lineage import AdapterStory, adapter_story
 from align.state import Adapter, Rollout, Store
 from align.state.rollouts import BASE
-from serve.errors import UnknownAdapter
 from serve.replica import Replica
-from serve.rollout import choose_version
 
 from .alignments import alignment_answer
 from .auth import may_administer, may_chat
@@ -21,9 +21,9 @@ from .schema import (
     AdapterAnswer,
     AdapterList,
     AdapterStoryAnswer,
+    AdapterSummary,
     Body,
-    ModelAnswer,
-    ModelList,
+    Change,
     PromoteRequest,
     RolloutAnswer,
 )
@@ -35,7 +35,7 @@ def adapters_router(replica: Replica) -> APIRouter:
 
     @router.get("", dependencies=[Depends(may_chat)])
     async def every() -> AdapterList:
-        """All versions, newest first; the newest rollout, and the one in force."""
+        """All versions in short, newest first; the newest rollout, and the one in force."""
         return await run_in_threadpool(_overview, store)
 
     @router.get("/{version}", dependencies=[Depends(may_chat)])
@@ -63,6 +63,11 @@ def adapters_router(replica: Replica) -> APIRouter:
         """Let a version that the gate held for review serve after all; `promote` then makes it live."""
         return _adapter(await run_in_threadpool(store.adapters.admit, version))
 
+    @router.post("/{version}/retire", dependencies=[Depends(may_administer)])
+    async def retire(version: str, body: Body | None = None) -> AdapterAnswer:
+        """Never let a version serve again; refused while it is served. Its files and its story stay."""
+        return _adapter(await run_in_threadpool(store.adapters.retire, version))
+
     @router.post("/{version}/promote", status_code=202, dependencies=[Depends(may_administer)])
     async def promote(version: str, body: PromoteRequest | None = None) -> RolloutAnswer:
         """Serve an admitted version, or `base`, to everyone or to a share of the requests."""
@@ -82,38 +87,6 @@ def adapters_router(replica: Replica) -> APIRouter:
     return router
 
 
-def models_router(replica: Replica) -> APIRouter:
-    router, name = APIRouter(prefix="/v1/models"), replica.settings.model_name
-
-    def models() -> list[ModelAnswer]:
-        rollout = replica.reconciler.in_force()
-        created = {adapter.version: int(adapter.created) for adapter in replica.store.adapters.all()}
-        versions = [BASE, *sorted(set(replica.engine.stats().adapters) - {BASE})]
-        plain = ModelAnswer(id=name, created=created.get(rollout.live, 0), adapter=rollout.live, is_live=True)
-        pinned = [
-            ModelAnswer(id=f"{name}@{v}", created=created.get(v, 0), adapter=v, is_live=v == rollout.live)
-            for v in versions
-        ]
-        return [plain, *pinned]
-
-    @router.get("", dependencies=[Depends(may_chat)])
-    async def every() -> ModelList:
-        """The model as it is served now, and each version that can be pinned: NAME@v0001, NAME@base."""
-        return ModelList(data=await run_in_threadpool(models))
-
-    @router.get("/{model_id:path}", dependencies=[Depends(may_chat)])
-    async def one(model_id: str) -> ModelAnswer:
-        """What a model's name stands for now."""
-        in_force, loaded = replica.reconciler.in_force(), replica.engine.stats().adapters
-        adapter = in_force.live if model_id == name else choose_version(in_force, "", model_id, name, loaded)
-        for model in await run_in_threadpool(models):
-            if model.adapter == adapter:
-                return model.model_copy(update={"id": model_id})
-        raise UnknownAdapter(f"the model {model_id!r} does not exist")
-
-    return router
-
-
 def _promotable(store: Store, version: str) -> Adapter:
     adapter = store.adapters.get(version)
     if adapter.status != "admitted":
@@ -123,22 +96,37 @@ def _promotable(store: Store, version: str) -> Adapter:
 
 def _overview(store: Store) -> AdapterList:
     return AdapterList(
-        data=[_adapter(adapter) for adapter in store.adapters.all()],
+        data=[_summary(adapter) for adapter in store.adapters.all()],
         rollout=_rollout(store.rollouts.newest()),
         in_force=_rollout(store.rollouts.in_force()),
     )
 
 
-def _adapter(adapter: Adapter) -> AdapterAnswer:
-    return AdapterAnswer(
-        version=adapter.version,
-        status=adapter.status,
-        created=int(adapter.created),
-        digest=adapter.digest,
-        run_id=adapter.run_id,
-        report=adapter.report,
-        tainted=None if adapter.tainted is None else int(adapter.tainted),
+def _summary(adapter: Adapter) -> AdapterSummary:
+    training, gate = adapter.report.get("training", {}), adapter.report.get("gate", {})
+    comparisons = gate.get("comparisons", {})
+    return AdapterSummary(
+        **_identity(adapter),
+        num_pairs=training.get("num_pairs"),
+        verdict=gate.get("decision"),
+        reasons=gate.get("reasons", []),
+        figures={name: Change(**comparisons[name]["change"]) for name in HEADLINES if name in comparisons},
     )
+
+
+def _adapter(adapter: Adapter) -> AdapterAnswer:
+    return AdapterAnswer(**_identity(adapter), report=adapter.report)
+
+
+def _identity(adapter: Adapter) -> dict[str, Any]:
+    return {
+        "version": adapter.version,
+        "status": adapter.status,
+        "created": int(adapter.created),
+        "digest": adapter.digest,
+        "run_id": adapter.run_id,
+        "tainted": None if adapter.tainted is None else int(adapter.tainted),
+    }
 
 
 def _story(story: AdapterStory) -> AdapterStoryAnswer:

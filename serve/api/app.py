@@ -9,7 +9,7 @@ from fastapi.middleware.cors import CORSMiddleware
 
 from serve.replica import Replica
 
-from .adapters import adapters_router, models_router
+from .adapters import adapters_router
 from .alignments import alignments_router
 from .auth import Door, Gatekeeper
 from .body_limit import BodyLimit
@@ -21,6 +21,7 @@ from .exports import exports_router
 from .feedback import feedback_router
 from .health import health_router
 from .measure import Measure
+from .models import models_router
 from .responses import responses_router
 from .reviews import reviews_router
 from .schema import ErrorAnswer

@@ -29,13 +29,12 @@ def list_adapters(url: Url = DEFAULT_URL, api_key: ApiKey = "none") -> None:
     table = Table("version", "status", "digest", "run", "pairs")
     for adapter in adapters.data:
         is_live = adapter.version == adapters.in_force.live
-        training = (adapter.report or {}).get("training", {})
         table.add_row(
             f"[bold green]{adapter.version} (live)[/]" if is_live else adapter.version,
             adapter.status if adapter.tainted is None else f"{adapter.status}, tainted",
             adapter.digest[:12],
             adapter.run_id,
-            str(training.get("num_pairs", "")),
+            "" if adapter.num_pairs is None else str(adapter.num_pairs),
         )
     console.print(table)
     if adapters.in_force.live == "base":
@@ -85,6 +84,16 @@ def admit_adapter(version: str, url: Url = DEFAULT_URL, api_key: ApiKey = "none"
     console.print(
         f"{adapter.version} is {adapter.status}; `errata adapters promote {adapter.version}` serves it"
     )
+
+
+@app.command("retire")
+def retire_adapter(version: str, url: Url = DEFAULT_URL, api_key: ApiKey = "none") -> None:
+    """Never let a version serve again; its story stays."""
+    from errata import Errata
+
+    with Errata(base_url=url, api_key=api_key) as client:
+        adapter = client.adapters.retire(version)
+    console.print(f"{adapter.version} is {adapter.status}")
 
 
 @app.command("promote")

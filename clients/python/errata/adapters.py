@@ -22,6 +22,10 @@ def admit(version: str) -> Call[Adapter]:
     return Call("post", f"/adapters/{segment(version, 'version')}/admit", Adapter, {})
 
 
+def retire(version: str) -> Call[Adapter]:
+    return Call("post", f"/adapters/{segment(version, 'version')}/retire", Adapter, {})
+
+
 def promote(version: str, share: float | None) -> Call[Rollout]:
     body: dict[str, Any] = {} if share is None else {"share": share}
     return Call("post", f"/adapters/{segment(version, 'version')}/promote", Rollout, body)
@@ -32,7 +36,7 @@ class Adapters:
         self._client = client
 
     def list(self) -> AdapterList:
-        """All versions, and the rollout that says which one answers."""
+        """All versions in short, and the rollout that says which one answers."""
         return LIST.send(self._client)
 
     def get(self, version: str) -> AdapterStory:
@@ -42,6 +46,10 @@ class Adapters:
     def admit(self, version: str) -> Adapter:
         """Let a version that the gate held for review serve after all; `promote` then makes it live."""
         return admit(version).send(self._client)
+
+    def retire(self, version: str) -> Adapter:
+        """Never let a version serve again. Raises `openai.ConflictError` while it is served."""
+        return retire(version).send(self._client)
 
     def promote(self, version: str, *, share: float | None = None) -> Rollout:
         """Let a version answer: all new requests, or a share of them beside the live one (0 < share < 1).
@@ -70,6 +78,10 @@ class AsyncAdapters:
     async def admit(self, version: str) -> Adapter:
         """As `Adapters.admit`."""
         return await admit(version).send_async(self._client)
+
+    async def retire(self, version: str) -> Adapter:
+        """As `Adapters.retire`."""
+        return await retire(version).send_async(self._client)
 
     async def promote(self, version: str, *, share: float | None = None) -> Rollout:
         """As `Adapters.promote`."""

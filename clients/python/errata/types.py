@@ -55,6 +55,8 @@ class Record(BaseModel):
     sampling: dict[str, Any]
     timings: dict[str, float]
     key_id: str
+    user: str | None = None
+    metadata: dict[str, str]
     corrections: list[Correction]
 
 
@@ -139,6 +141,29 @@ class Adapter(BaseModel):
     tainted: int | None = None
 
 
+class Change(BaseModel):
+    """From the live adapter to another, with the ends of its interval."""
+
+    estimate: float | None
+    low: float | None
+    high: float | None
+
+
+class AdapterSummary(BaseModel):
+    """A version in short: the gate's `verdict` with its `reasons`, and the `figures` that it rests on."""
+
+    version: str
+    status: str
+    digest: str
+    created: int
+    run_id: str
+    tainted: int | None = None
+    num_pairs: int | None = None
+    verdict: str | None = None
+    reasons: list[str]
+    figures: dict[str, Change]
+
+
 class Rollout(BaseModel):
     """Which version answers. `phase`: preparing, committed or abandoned; `share` is the candidate's part of traffic."""
 
@@ -154,7 +179,7 @@ class Rollout(BaseModel):
 class AdapterList(BaseModel):
     """All versions; `rollout` is the newest rollout, and `in_force` the one that answers until it is committed."""
 
-    data: list[Adapter]
+    data: list[AdapterSummary]
     rollout: Rollout
     in_force: Rollout
 

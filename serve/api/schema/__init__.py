@@ -1,6 +1,14 @@
 """The bodies of requests and answers, one family a file. OpenAI's names where OpenAI has them."""
 
-from .adapters import AdapterAnswer, AdapterList, AdapterStoryAnswer, PromoteRequest, RolloutAnswer
+from .adapters import (
+    AdapterAnswer,
+    AdapterList,
+    AdapterStoryAnswer,
+    AdapterSummary,
+    Change,
+    PromoteRequest,
+    RolloutAnswer,
+)
 from .alignments import AlignmentAnswer, AlignmentList
 from .body import Body
 from .chat import ChatMessage, ChatRequest, ImagePart, ImageURL, StreamOptions, TextPart
@@ -26,9 +34,11 @@ __all__ = [
     "AdapterAnswer",
     "AdapterList",
     "AdapterStoryAnswer",
+    "AdapterSummary",
     "AlignmentAnswer",
     "AlignmentList",
     "Body",
+    "Change",
     "ChatMessage",
     "ChatRequest",
     "CorrectionAnswer",

@@ -43,9 +43,35 @@ class AdapterAnswer(BaseModel):
     )
 
 
+class Change(BaseModel):
+    """From the live adapter to this one, with the ends of its interval."""
+
+    estimate: float | None
+    low: float | None
+    high: float | None
+
+
+class AdapterSummary(BaseModel):
+    version: str
+    object: Literal["adapter"] = "adapter"
+    status: str
+    created: int
+    digest: str
+    run_id: str
+    tainted: int | None = Field(
+        description="Since when something that it learned from or was judged by is erased or rejected"
+    )
+    num_pairs: int | None = Field(description="Corrections that it learned from")
+    verdict: str | None = Field(description="The gate's: admitted, refused or held")
+    reasons: list[str] = Field(description="The gate's, in words and numbers")
+    figures: dict[str, Change] = Field(
+        description="The changes that the verdict rests on, as far as they were measured"
+    )
+
+
 class AdapterList(BaseModel):
     object: Literal["list"] = "list"
-    data: list[AdapterAnswer]
+    data: list[AdapterSummary]
     rollout: RolloutAnswer
     in_force: RolloutAnswer
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
+
+Role = Literal["live", "candidate", "kept", "base"]
 
 
 class ModelAnswer(BaseModel):
@@ -14,6 +16,9 @@ class ModelAnswer(BaseModel):
     owned_by: str = "errata"
     adapter: str
     is_live: bool
+    role: Role = Field(description="kept: it answers whoever asks for it by name")
+    parent: str | None = Field(description="The model that it was trained from; none for the base")
+    digest: str | None = Field(description="SHA-256 over the adapter's files; none for the base")
 
 
 class ModelList(BaseModel):
