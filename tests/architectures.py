@@ -18,6 +18,7 @@ from transformers import (
     Lfm2VlConfig,
     Lfm2VlForConditionalGeneration,
     LlamaConfig,
+    LlamaForCausalLM,
     LlavaConfig,
     LlavaForConditionalGeneration,
     LlavaNextConfig,
@@ -218,6 +219,16 @@ ARCHITECTURES = {
     "smolvlm": Architecture(smolvlm, idefics_prompt),
     "gemma3": Architecture(gemma, gemma_prompt),
 }
+
+
+def llama() -> Any:
+    """No images at all."""
+    return LlamaForCausalLM(LlamaConfig(**TEXT, tie_word_embeddings=False))
+
+
+def text_prompt(model: Any, number: int) -> Rendered:
+    """Words alone, of different lengths, for any of these models."""
+    return Rendered((1, 10 + number, *range(40, 44 + 5 * number), 30 + number), {})
 
 
 def recurrent() -> Any:

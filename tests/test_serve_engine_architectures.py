@@ -1,59 +1,122 @@
-"""Models that differ from LLaVA in positions, cache or masks: the engine answers as their own `generate` does."""
+"""Models that differ in positions, cache, masks or images: every row of any batch answers as their `generate` does."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 import tiny_models
 import torch
-from architectures import ARCHITECTURES
+from architectures import ARCHITECTURES, Architecture, llama, text_prompt
 from engine_world import Answer, peft_model, save_adapter
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from align.rendering import Rendered, Renderer
+from align.rendering import Renderer
 from serve.engine.config import EngineConfig
 from serve.engine.engine import TransformersEngine
 from serve.engine.protocol import BASE, Sampling
 from serve.errors import SettingsError
 
-MAX_TOKENS = 16
+MAX_TOKENS = 12
+VERSIONS = (BASE, "live", "candidate", "pinned")
+ALL = {**ARCHITECTURES, "llama": Architecture(llama, text_prompt)}
+LAYERS = r"(?!.*(vision|visual)).*(q_proj|v_proj|up_proj|down_proj)"
 
 
-def generate(model: Any, prompt: Rendered) -> list[int]:
-    input_ids = torch.tensor([prompt.input_ids])
-    output = model.generate(
-        input_ids=input_ids,
-        attention_mask=torch.ones_like(input_ids),
-        max_new_tokens=MAX_TOKENS,
-        do_sample=False,
-        **prompt.tensors,
-    )
-    ids: list[int] = output[0, input_ids.shape[1] :].tolist()
-    return ids
+@dataclass(frozen=True)
+class Expected:
+    token_ids: list[int]
+    logprobs: list[float]
+    """Of these tokens, from the logits that `generate` saw."""
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_base_and_adapter_in_one_batch_answer_as_generate_does(name: str, tmp_path: Path) -> None:
-    model = ARCHITECTURES[name].model()
-    layers = r".*(language_model|text_model).*(q_proj|v_proj|up_proj|down_proj)"
-    adapted = peft_model(model, 1, target_modules=layers)
-    prompts = [ARCHITECTURES[name].make_prompt(model, number) for number in range(6)]
-    versions = [BASE, "v1"] * 3
-    expected = [
-        generate(adapted if version == "v1" else model, prompt)
-        for prompt, version in zip(prompts, versions, strict=True)
-    ]
+class World:
+    """A tiny model in an engine, with three adapters, its prompts, and what `generate` answers to each."""
 
-    config = EngineConfig(max_model_len=64, num_adapter_slots=2, max_rank=8)
-    engine = TransformersEngine(model, Renderer(tiny_models.tiny_tokenizer()), config)
-    engine.load("v1", save_adapter(adapted, tmp_path))
-    answers = [Answer() for _ in prompts]
-    for prompt, version, answer in zip(prompts, versions, answers, strict=True):
-        engine.submit(prompt, Sampling(MAX_TOKENS, 0.0), version, answer)
-    assert [answer.wait().token_ids for answer in answers] == expected
-    assert len({tuple(token_ids) for token_ids in expected}) == len(expected)
-    engine.close()
+    def __init__(self, name: str, folder: Path) -> None:
+        model = ALL[name].model()
+        adapted = {
+            version: peft_model(model, seed, r=2 + seed, target_modules=LAYERS)
+            for seed, version in enumerate(VERSIONS[1:])
+        }
+        self._models = {BASE: model, **adapted}
+        self.prompts = [ALL[name].make_prompt(model, number) for number in range(5)]
+        self.prompts += [text_prompt(model, number) for number in range(5, 8)]
+        config = EngineConfig(max_num_sequences=4, max_model_len=64, num_adapter_slots=3, max_rank=8)
+        self.engine = TransformersEngine(ALL[name].model(), Renderer(tiny_models.tiny_tokenizer()), config)
+        for version, one in adapted.items():
+            self.engine.load(version, save_adapter(one, folder / version))
+        self.expected = cache(self._generate)
+
+    def ask(self, number: int, version: str) -> Answer:
+        answer = Answer()
+        sampling = Sampling(MAX_TOKENS, 0.0, top_logprobs=0)
+        self.engine.submit(self.prompts[number], sampling, version, answer)
+        return answer
+
+    def _generate(self, number: int, version: str) -> Expected:
+        prompt = self.prompts[number]
+        input_ids = torch.tensor([prompt.input_ids])
+        output = self._models[version].generate(
+            input_ids=input_ids,
+            attention_mask=torch.ones_like(input_ids),
+            max_new_tokens=MAX_TOKENS,
+            do_sample=False,
+            output_logits=True,
+            return_dict_in_generate=True,
+            **prompt.tensors,
+        )
+        token_ids: list[int] = output.sequences[0, input_ids.shape[1] :].tolist()
+        scores = [torch.log_softmax(logits[0], -1) for logits in output.logits]
+        return Expected(
+            token_ids, [float(of[token_id]) for of, token_id in zip(scores, token_ids, strict=True)]
+        )
+
+
+@pytest.fixture(scope="module", params=ALL)
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    world = World(request.param, tmp_path_factory.mktemp(request.param))
+    yield world
+    world.engine.close()
+
+
+requests = st.lists(
+    st.tuples(st.integers(0, 7), st.sampled_from(VERSIONS), st.integers(0, 6)), min_size=2, max_size=9
+)
+
+
+def test_prompts_and_versions_are_told_apart(world: World) -> None:
+    answers = [world.expected(number, version) for number in range(3) for version in VERSIONS]
+    assert len({tuple(answer.token_ids) for answer in answers}) >= 10
+
+
+@settings(
+    max_examples=8,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(requests)
+def test_every_row_answers_as_generate_does_whenever_requests_arrive(
+    world: World, requests: list[tuple[int, str, int]]
+) -> None:
+    """After each request some tokens pass before the next; scores are equal to 1e-4 in float32."""
+    answers: list[Answer] = []
+    for number, version, num_tokens in requests:
+        answers.append(world.ask(number, version))
+        answers[len(answers) // 2].wait_for_tokens(num_tokens)
+    for (number, version, _), answer in zip(requests, answers, strict=True):
+        expected = world.expected(number, version)
+        assert answer.wait().token_ids == expected.token_ids
+        scored = [entry.sampled for delta in answer.deltas for entry in delta.logprobs]
+        assert [token.logprob for token in scored] == pytest.approx(
+            expected.logprobs[: len(scored)], abs=1e-4
+        )
+        assert len(scored) >= len(expected.token_ids) - 1
 
 
 def test_a_length_beyond_a_sliding_window_is_refused() -> None:
