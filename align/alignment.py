@@ -133,8 +133,10 @@ def _train(
     workspace: Path,
     should_stop: Callable[[], bool],
 ) -> TrainingResult:
-    """Stops, with `Conflict`, as soon as something that the run has seen is erased: its words lie in the workspace."""
-    has_lost = _watch(store, run)
+    """Stops, with `Conflict`, as soon as the run is cancelled, or something that it has seen is erased: its words lie
+    in the workspace.
+    """
+    is_over = _watch(store, run)
     try:
         return run_job(
             base,
@@ -142,28 +144,34 @@ def _train(
             config.training,
             workspace,
             _reporter(store, run),
-            lambda: should_stop() or has_lost(),
+            lambda: should_stop() or is_over(),
         )
     finally:
-        store.erasures.check(run.id)
+        _check(store, run)
+
+
+def _check(store: Store, run: Run) -> None:
+    """Raises `Conflict` where the run may not go on."""
+    store.erasures.check(run.id)
+    store.runs.check(run.id)
 
 
 def _watch(store: Store, run: Run, every_s: float = 2.0) -> Callable[[], bool]:
-    """Whether something that the run has seen was erased; looked up at most once in a while."""
+    """Whether the run may not go on; looked up at most once in a while."""
     last = time.monotonic()
 
-    def has_lost() -> bool:
+    def is_over() -> bool:
         nonlocal last
         if time.monotonic() - last < every_s:
             return False
         last = time.monotonic()
         try:
-            store.erasures.check(run.id)
+            _check(store, run)
         except Conflict:
             return True
         return False
 
-    return has_lost
+    return is_over
 
 
 def _reporter(store: Store, run: Run) -> OnStep:

@@ -129,6 +129,9 @@ class FakeErrata:
                 return answer(202, alignment("requested"))
             case "GET", ["alignments"]:
                 return answer(200, schema.AlignmentList(data=[alignment("running")]))
+            case "POST", ["alignments", "run-1", "cancel"]:
+                schema.Body.model_validate_json(request.content)
+                return answer(200, alignment("cancelled"))
             case "GET", ["alignments", "run-1", "report"]:
                 return httpx2.Response(200, html="<h1>Größer</h1>")
             case "GET", ["alignments", "run-1"]:

@@ -338,6 +338,38 @@ def test_a_training_stops_as_soon_as_something_that_it_learns_from_is_erased(
     assert (steps, is_judged) == ([0, 1, 2], False)
 
 
+@pytest.mark.parametrize("stage", ["training", "measuring"])
+def test_a_cancelled_run_ends_without_an_adapter_and_leaves_no_files(
+    store: Store, blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    corrected(store, blobs, 6)
+    run, steps = claimed(store), []
+    monkeypatch.setattr(alignment, "_watch", partial(alignment._watch, every_s=0.0))
+
+    def run_job(*arguments: Any) -> TrainingResult:
+        for step in range(5):
+            if arguments[-1]():
+                raise TrainingStopped(f"training was stopped after step {step}")
+            steps.append(step)
+            if step == 2 and stage == "training":
+                store.runs.cancel(run.id)
+        return result(arguments[3])
+
+    def judge(*_: Any) -> tuple[Verdict, Measurements]:
+        store.runs.cancel(run.id)
+        return verdict("admitted"), Measurements()
+
+    monkeypatch.setattr(alignment, "run_job", run_job)
+    monkeypatch.setattr(alignment, "judge", judge)
+    with pytest.raises(Conflict, match="ended"):
+        align(store, blobs, run, str(MODEL_PATH), CONFIG, tmp_path / "workspace")
+    assert steps == ([0, 1, 2] if stage == "training" else [0, 1, 2, 3, 4])
+    ended = store.runs.get(run.id)
+    assert (ended.status, ended.adapter, store.adapters.all()) == ("cancelled", None, [])
+    assert not (tmp_path / "workspace").exists()
+    assert list((tmp_path / "blobs" / "adapters").glob("*")) == []
+
+
 def test_the_run_after_a_deletion_learns_from_nothing_that_is_gone(
     store: Store, blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

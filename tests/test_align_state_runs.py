@@ -5,8 +5,9 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from records import correction, response
 
-from align.errors import NotFound
+from align.errors import Conflict, NotFound
 from align.state import Store
 
 
@@ -34,6 +35,32 @@ def test_an_ended_run_stays_as_it_ended(store: Store) -> None:
     ended = store.runs.get(run.id)
     assert (ended.status, ended.reason, ended.adapter, ended.is_ended) == ("failed", "no memory", None, True)
     assert ended.ended is not None
+
+
+def test_a_run_is_cancelled_while_it_waits_or_is_under_way_and_not_afterwards(store: Store) -> None:
+    waiting = store.runs.request("request")
+    cancelled = store.runs.cancel(waiting.id)
+    assert (cancelled.status, cancelled.reason) == ("cancelled", "cancelled on request")
+    assert cancelled.ended is not None
+    assert store.runs.claim() is None
+    running = store.runs.request("request")
+    assert running.id != waiting.id
+    store.runs.claim()
+    store.runs.update(running.id, manifest={"train": ["c1"], "last_sequence": 3})
+    assert store.runs.cancel(running.id).manifest == {"train": ["c1"], "last_sequence": 3}
+    store.runs.update(running.id, status="gating")
+    assert store.runs.get(running.id).status == "cancelled"
+    assert store.runs.under_way() == []
+    with pytest.raises(Conflict, match="is cancelled; only a run that has not ended can be cancelled"):
+        store.runs.cancel(running.id)
+    with pytest.raises(NotFound, match="no run 'run-9'"):
+        store.runs.cancel("run-9")
+
+
+def test_a_run_that_is_cancelled_before_it_froze_anything_has_seen_all_corrections(store: Store) -> None:
+    store.responses.add(response("r1"))
+    store.corrections.add(correction("c1"))
+    assert store.runs.cancel(store.runs.request("count").id).manifest == {"last_sequence": 1}
 
 
 def test_runs_of_a_dead_aligner_are_found_oldest_first_and_taken_up_one_attempt_older(store: Store) -> None:

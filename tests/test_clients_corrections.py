@@ -186,6 +186,15 @@ def test_the_adapters_are_listed_with_the_rollout(session: Session) -> None:
     assert (one.verdict, one.num_pairs, one.figures["held_out.margin"].low) == ("admitted", 3, 0.2)
 
 
+def test_a_run_is_cancelled_once(session: Session, server: FakeErrata) -> None:
+    cancelled = session.do(session.client.with_options(max_retries=2).alignments.cancel("run-1"))
+    assert (cancelled.status, cancelled.is_ended) == ("cancelled", True)
+    server.failures = [503]
+    with pytest.raises(openai.InternalServerError):
+        session.do(session.client.with_options(max_retries=2).alignments.cancel("run-1"))
+    assert len(server.requests) == 2
+
+
 def test_a_version_is_retired(session: Session) -> None:
     assert session.do(session.client.adapters.retire("v0001")).status == "retired"
 

@@ -17,7 +17,7 @@ from served import wait_until
 from tiny_models import tiny_llava
 
 from align.config import GateConfig, LoraSettings, TrainingConfig
-from align.errors import NotFound, NothingToLearn, TrainingStopped
+from align.errors import Conflict, NotFound, NothingToLearn, TrainingStopped
 from align.job import run_job
 from align.manifest import freeze
 from align.state import Adapter, Blobs, Run, Store
@@ -207,6 +207,23 @@ def test_a_run_that_was_given_up_proposes_nothing_when_it_ends_after_all(
     assert run is not None
     assert run.status == "failed"
     assert store.rollouts.newest().generation == 0
+
+
+def test_the_corrections_of_a_cancelled_run_do_not_start_the_next_one(
+    aligner: Aligner, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def align(*arguments: Any) -> Adapter:
+        store.runs.cancel(arguments[2].id)
+        raise Conflict("it was ended meanwhile")
+
+    monkeypatch.setattr(module, "align", align)
+    correct(store, 3)
+    run = aligner.step()
+    assert run is not None
+    assert (run.trigger, run.status, run.reason) == ("count", "cancelled", "cancelled on request")
+    assert aligner.step() is None
+    correct(store, 3)
+    assert aligner.step() is not None
 
 
 def test_a_promotion_waits_for_one_that_is_under_way(

@@ -252,6 +252,17 @@ def test_a_run_is_asked_for_once_and_can_be_followed(served: Served) -> None:
     error(served.client.post("/v1/alignments", json={"epochs": 3}), 400)
 
 
+def test_a_run_is_cancelled_once(served: Served) -> None:
+    run = served.client.post("/v1/alignments").json()
+    answer = served.client.post(f"/v1/alignments/{run['id']}/cancel")
+    assert (answer.status_code, answer.json()["status"]) == (200, "cancelled")
+    assert answer.json()["reason"] == "cancelled on request"
+    again = served.client.post(f"/v1/alignments/{run['id']}/cancel")
+    assert "only a run that has not ended" in error(again, 409)["message"]
+    error(served.client.post("/v1/alignments/run-9/cancel"), 404)
+    assert served.client.post("/v1/alignments").json()["id"] != run["id"]
+
+
 def test_the_gates_report_is_a_page_that_loads_and_runs_nothing(served: Served, tmp_path: Path) -> None:
     run = served.client.post("/v1/alignments").json()
     path = f"/v1/alignments/{run['id']}/report"

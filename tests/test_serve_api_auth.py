@@ -43,6 +43,7 @@ GUARDED = [
     ("POST", "/v1/adapters/v9/retire", "admin"),
     ("POST", "/v1/adapters/v9/promote", "admin"),
     ("POST", "/v1/alignments", "admin"),
+    ("POST", "/v1/alignments/run-9/cancel", "admin"),
 ]
 OPEN = ["/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"]
 

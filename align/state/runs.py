@@ -9,12 +9,13 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
-from ..errors import NotFound
+from ..errors import Conflict, NotFound
 from . import schema
+from .corrections import last_sequence
 from .database import Database
 from .rows import from_row, to_row
 
-ENDED = ("admitted", "refused", "held", "failed")
+ENDED = ("admitted", "refused", "held", "failed", "cancelled")
 UNDER_WAY = ("running", "gating")
 TRIGGERS = ("count", "request", "review", "erasure")
 """From the weakest reason for a run to the strongest."""
@@ -24,7 +25,7 @@ TRIGGERS = ("count", "request", "review", "erasure")
 class Run:
     id: str
     created: float
-    status: str  # requested | running | gating | admitted | refused | held | failed
+    status: str  # requested | running | gating, or one of ENDED
     trigger: str  # count | request | review | erasure
     heartbeat: float | None = None
     ended: float | None = None
@@ -84,6 +85,26 @@ class Runs:
                 .values(status="running", heartbeat=time.time(), attempts=table.c.attempts + 1)
             )
         return self.get(run_id)
+
+    def cancel(self, run_id: str) -> Run:
+        """End it, whether it waits or is under way; whoever does it stops as soon as it looks.
+
+        Its corrections count as seen, like those of a run that failed: else they would start the next one at once.
+        Raises `NotFound`, and `Conflict` where it has ended already.
+        """
+        run = self.get(run_id)
+        with self._database.write() as connection:
+            query = select(schema.runs.c.manifest).where(schema.runs.c.id == run_id)
+            manifest = connection.execute(query).scalar_one() or {"last_sequence": last_sequence(connection)}
+            ending = {"status": "cancelled", "reason": "cancelled on request", "manifest": manifest}
+            if not update_run(connection, run_id, ending):
+                raise Conflict(f"{run_id} is {run.status}; only a run that has not ended can be cancelled")
+        return self.get(run_id)
+
+    def check(self, run_id: str) -> None:
+        """Raises `Conflict` where the run was ended by somebody else."""
+        if (run := self.get(run_id)).is_ended:
+            raise Conflict(f"{run_id} was ended meanwhile: {run.reason or run.status}")
 
     def get(self, run_id: str) -> Run:
         """Raises `NotFound`."""

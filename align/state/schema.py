@@ -81,9 +81,7 @@ runs = Table(
     metadata,
     Column("id", String, primary_key=True),
     Column("created", Float, nullable=False),
-    Column(
-        "status", String, nullable=False
-    ),  # requested | running | gating | admitted | refused | held | failed
+    Column("status", String, nullable=False),  # requested | running | gating, or one of runs.ENDED
     Column("trigger", String, nullable=False),  # count | request | review | erasure
     Column("heartbeat", Float),
     Column("ended", Float),

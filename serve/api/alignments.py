@@ -1,4 +1,4 @@
-"""/v1/alignments: ask for a run, and see how runs went."""
+"""/v1/alignments: ask for a run, see how runs went, and end one."""
 
 from __future__ import annotations
 
@@ -35,6 +35,11 @@ def alignments_router(replica: Replica) -> APIRouter:
     async def one(run_id: str) -> AlignmentAnswer:
         """How one run stands, or how it ended and why."""
         return alignment_answer(await run_in_threadpool(runs.get, run_id))
+
+    @router.post("/{run_id}/cancel", dependencies=[Depends(may_administer)])
+    async def cancel(run_id: str, body: Body | None = None) -> AlignmentAnswer:
+        """End a run that waits or is under way: training stops within seconds, a measurement at its end."""
+        return alignment_answer(await run_in_threadpool(runs.cancel, run_id))
 
     @router.get("/{run_id}/report", dependencies=[Depends(may_chat)], response_class=HTMLResponse)
     async def report(run_id: str) -> HTMLResponse:

@@ -14,12 +14,18 @@ from .run_progress import showing
 def align(
     url: Url = DEFAULT_URL,
     api_key: ApiKey = "none",
+    cancel: Annotated[
+        str | None, typer.Option(metavar="RUN", help="End this run, instead of asking for one.")
+    ] = None,
     wait: Annotated[bool, typer.Option(help="Follow the run to its end.")] = True,
 ) -> None:
     """Train on the corrections so far, judge the result, and serve it if it is better."""
     from errata import Errata
 
     with Errata(base_url=url, api_key=api_key) as client:
+        if cancel is not None:
+            console.print(f"run {cancel}: {client.alignments.cancel(cancel).status}")
+            return
         run = client.alignments.create()
         console.print(f"run {run.id}: {run.status}")
         if not wait:
@@ -32,5 +38,5 @@ def align(
         console.print(
             f"`errata adapters report {run.adapter}` shows why; `errata adapters admit` lets it serve."
         )
-    if run.status == "failed":
+    if run.status in ("failed", "cancelled"):
         raise typer.Exit(1)

@@ -22,6 +22,12 @@ def get(alignment_id: str) -> Call[Alignment]:
     return Call("get", f"/alignments/{segment(alignment_id, 'alignment_id')}", Alignment)
 
 
+def cancel(alignment_id: str) -> Call[Alignment]:
+    # Not repeated on its own: a second try would be refused, as the first has ended the run.
+    path = f"/alignments/{segment(alignment_id, 'alignment_id')}/cancel"
+    return Call("post", path, Alignment, {}, is_retried=False)
+
+
 def report(alignment_id: str) -> Call[str]:
     return Call("get", f"/alignments/{segment(alignment_id, 'alignment_id')}/report", str)
 
@@ -68,6 +74,10 @@ class Alignments:
         """Newest first."""
         return LIST.send(self._client).data
 
+    def cancel(self, alignment_id: str) -> Alignment:
+        """End a run that waits or is under way. Raises `openai.ConflictError` where it has ended already."""
+        return cancel(alignment_id).send(self._client)
+
     def report(self, alignment_id: str) -> str:
         """What the gate measured and decided: an HTML page that stands alone."""
         return report(alignment_id).send(self._client)
@@ -106,6 +116,10 @@ class AsyncAlignments:
     async def list(self) -> builtins.list[Alignment]:
         """Newest first."""
         return (await LIST.send_async(self._client)).data
+
+    async def cancel(self, alignment_id: str) -> Alignment:
+        """As `Alignments.cancel`."""
+        return await cancel(alignment_id).send_async(self._client)
 
     async def report(self, alignment_id: str) -> str:
         """As `Alignments.report`."""

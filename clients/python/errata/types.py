@@ -6,7 +6,7 @@ from typing import Any
 
 from openai import BaseModel
 
-ENDED = ("admitted", "refused", "held", "failed", "promoted")
+ENDED = ("admitted", "refused", "held", "failed", "cancelled", "promoted")
 
 
 class Span(BaseModel):
@@ -187,7 +187,7 @@ class AdapterList(BaseModel):
 class Alignment(BaseModel):
     """A training run. `trigger`: count, request, review or erasure.
 
-    `reason` says why it was refused, held for review or failed; `adapter` is what it published.
+    `reason` says why it was refused, held for review, cancelled or failed; `adapter` is what it published.
     """
 
     id: str
