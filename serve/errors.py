@@ -9,6 +9,7 @@ ServeError
 ├── Erased             the response was deleted (410)
 ├── Unprocessable      well-formed, but refused by a limit (422)
 ├── EngineFull         no room in the queue or the adapter slots now (429)
+├── RateLimited        the key has used up what it may ask for now (429)
 ├── EngineFailed       the sequence failed inside the engine (500)
 ├── NotReady           this replica does not hold yet what is in force (503)
 ├── DeadlineExceeded   it took longer than the server allows (504)
@@ -50,6 +51,13 @@ class Unprocessable(ServeError):
 
 class EngineFull(ServeError):
     pass
+
+
+class RateLimited(ServeError):
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        """After so many seconds, and not before, it is worth trying again."""
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class EngineFailed(ServeError):

@@ -84,6 +84,19 @@ class RemoteImages(_Section):
     )
 
 
+class KeyLimits(_Section):
+    """What keys may ask for that were made without limits of their own. Each replica counts for itself."""
+
+    requests_per_minute: int | None = Field(
+        default=None,
+        gt=0,
+        description="Requests a minute of one key, as many at once after a quiet minute; none: any.",
+    )
+    max_concurrent: int | None = Field(
+        default=None, gt=0, description="Requests of one key that may be under way at once; none: any number."
+    )
+
+
 class CorrectionLimits(_Section):
     """What is still a correction, and not another text."""
 
@@ -172,6 +185,7 @@ class Settings(_Section):
     engine: EngineConfig = EngineConfig()
     images: ImageLimits = ImageLimits()
     remote_images: RemoteImages = RemoteImages()
+    key_limits: KeyLimits = KeyLimits()
     corrections: CorrectionLimits = CorrectionLimits()
     screening: ScreeningConfig = ScreeningConfig()
     rollout: RolloutSettings = RolloutSettings()

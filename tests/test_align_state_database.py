@@ -98,7 +98,7 @@ def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
 def test_a_failed_transaction_leaves_nothing(store: Store) -> None:
     def fail_after_a_write() -> None:
         with store.database.write() as connection:
-            connection.exec_driver_sql("INSERT INTO keys VALUES ('k', 1.0, 'n', 'd', '[]', NULL)")
+            connection.exec_driver_sql("INSERT INTO keys VALUES ('k', 1.0, 'n', 'd', '[]', NULL, NULL, NULL)")
             raise RuntimeError("on the way")
 
     with pytest.raises(RuntimeError, match="on the way"):

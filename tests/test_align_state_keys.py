@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from hmac import compare_digest
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,32 @@ def test_keys_are_kept_hashed_and_found_by_their_secret(store: Store, tmp_path: 
     assert store.keys.find(secret[:-1]) is None
     store.database.empty_log()
     assert secret.encode() not in (tmp_path / "errata.db").read_bytes()
+
+
+def test_a_secret_is_compared_with_every_key_in_constant_time(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secrets = [store.keys.create(str(number), ["chat"])[1] for number in range(5)]
+    compared: list[tuple[str, str]] = []
+
+    def compare(one: str, other: str) -> bool:
+        compared.append((one, other))
+        return compare_digest(one, other)
+
+    monkeypatch.setattr("align.state.keys.hmac.compare_digest", compare)
+    for secret in (*secrets, "", "sk-errata-", "sk-errata-ö", secrets[0] + "x"):
+        compared.clear()
+        found = store.keys.find(secret)
+        assert (found is not None) == (secret in secrets)
+        assert len(compared) == 5, "the time tells not which key it was, nor whether there was one"
+        assert all(len(one) == len(other) == 64 for one, other in compared)
+
+
+def test_limits_are_kept_with_the_key(store: Store) -> None:
+    key, secret = store.keys.create("ada", ["chat"], requests_per_minute=60, max_concurrent=4)
+    assert (key.requests_per_minute, key.max_concurrent) == (60, 4)
+    assert store.keys.find(secret) == key
+    assert store.keys.create("eve", ["chat"])[0].requests_per_minute is None
 
 
 def test_a_revoked_key_is_not_found_but_was_there(store: Store) -> None:

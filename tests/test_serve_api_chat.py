@@ -456,6 +456,8 @@ def test_a_client_that_leaves_a_whole_answer_frees_its_sequence(served: Served, 
         client.post(f"{address}/v1/chat/completions", json=body())
     wait_until(lambda: served.engine.speakers == {})
     assert len(served.engine.cancelled) == 1
+    wait_until(lambda: served.store.responses.count_by_adapter() == {"base": 1})
+    assert served.store.responses.recent_texts(1)[0][1] == "By", "it said no further word"
 
 
 def test_many_clients_are_answered_at_once(served: Served, address: str) -> None:

@@ -97,6 +97,15 @@ def test_a_key_may_chat_and_correct_unless_told_otherwise(errata: Errata, tmp_pa
     assert "chat, feedback\n" in errata("keys", "create", "--state", tmp_path)[1]
 
 
+def test_a_key_may_be_made_with_limits(errata: Errata, tmp_path: Path) -> None:
+    limits = ("--requests-per-minute", "60", "--max-concurrent", "4")
+    assert errata("keys", "create", *limits, "--state", tmp_path)[0] == 0
+    listed = errata("keys", "list", "--state", tmp_path)[1]
+    assert "60 a minute" in listed
+    assert "4 at once" in listed
+    assert errata("keys", "create", "--max-concurrent", "0", "--state", tmp_path)[0] != 0
+
+
 def test_an_unknown_scope_is_refused(errata: Errata, tmp_path: Path) -> None:
     answer = errata("keys", "create", "--scope", "root", "--state", tmp_path)
     assert complaint(answer) == "unknown scope root; choose from chat, feedback, authors, admin"

@@ -180,7 +180,7 @@ def test_a_cancelled_sequence_ends_and_the_others_go_on(
     release.set()
     assert cancelled.wait().finish_reason == "cancelled"
     assert cancelled.token_ids == expected[2][: len(cancelled.token_ids)]
-    assert len(cancelled.token_ids) < len(expected[2])
+    assert len(cancelled.token_ids) == 1 < len(expected[2]), "it had no further step"
     assert other.wait().token_ids == expected[3]
     engine.cancel(sequence_id)
 

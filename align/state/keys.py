@@ -7,6 +7,7 @@ import hmac
 import secrets
 import time
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sqlalchemy import insert, select, update
@@ -28,6 +29,13 @@ class Key:
     sha256: str
     scopes: list[str]
     revoked: float | None = None
+    requests_per_minute: int | None = None  # none: the server's default
+    max_concurrent: int | None = None  # none: the server's default
+
+    @property
+    def account(self) -> str:
+        """What its requests are counted under."""
+        return self.id
 
     def allows(self, scope: str) -> bool:
         return scope in self.scopes or "admin" in self.scopes
@@ -37,25 +45,35 @@ class Keys:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def create(self, name: str, scopes: list[str]) -> tuple[Key, str]:
+    def create(
+        self,
+        name: str,
+        scopes: list[str],
+        requests_per_minute: int | None = None,
+        max_concurrent: int | None = None,
+    ) -> tuple[Key, str]:
         """The record and the secret, which is not kept. Raises `StateError` on an unknown scope."""
         if not scopes:
             raise StateError(f"a key without scopes opens nothing; choose from {', '.join(SCOPES)}")
         if unknown := sorted(set(scopes) - set(SCOPES)):
             raise StateError(f"unknown scope {', '.join(unknown)}; choose from {', '.join(SCOPES)}")
         secret = f"sk-errata-{secrets.token_urlsafe(32)}"
-        key = Key(f"key-{uuid.uuid4().hex[:12]}", time.time(), name, _digest(secret), scopes)
+        key = Key(
+            id=f"key-{uuid.uuid4().hex[:12]}",
+            created=time.time(),
+            name=name,
+            sha256=_digest(secret),
+            scopes=scopes,
+            requests_per_minute=requests_per_minute,
+            max_concurrent=max_concurrent,
+        )
         with self._database.write() as connection:
             connection.execute(insert(schema.keys).values(to_row(key)))
         return key, secret
 
     def find(self, secret: str) -> Key | None:
-        """The key that is not revoked and has this secret; all are compared, each in constant time."""
-        digest, found = _digest(secret), None
-        for key in self.active():
-            if hmac.compare_digest(key.sha256, digest):
-                found = key
-        return found
+        """The key that is not revoked and has this secret."""
+        return find_key(secret, self.active())
 
     def with_id(self, key_id: str) -> Key | None:
         """The key, unless it is revoked."""
@@ -79,6 +97,15 @@ class Keys:
             )
         if done.rowcount == 0:
             raise NotFound(f"no key {key_id!r}; `errata keys list` shows them")
+
+
+def find_key(secret: str, keys: Iterable[Key]) -> Key | None:
+    """The key with this secret; all are compared, each in constant time."""
+    digest, found = _digest(secret), None
+    for key in keys:
+        if hmac.compare_digest(key.sha256, digest):
+            found = key
+    return found
 
 
 def _digest(secret: str) -> str:

@@ -140,6 +140,12 @@ def secrets(connection: Connection) -> None:
     )
 
 
+def limits_of_keys(connection: Connection) -> None:
+    """How much each key may ask for; null: what the server lets any key."""
+    connection.execute(text("ALTER TABLE keys ADD COLUMN requests_per_minute INTEGER"))
+    connection.execute(text("ALTER TABLE keys ADD COLUMN max_concurrent INTEGER"))
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     first_tables,
     lineage_and_erasure,
@@ -148,6 +154,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     images_to_remove,
     users_and_metadata,
     secrets,
+    limits_of_keys,
 )
 
 

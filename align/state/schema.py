@@ -140,6 +140,8 @@ keys = Table(
     Column("sha256", String, nullable=False),
     Column("scopes", JSON, nullable=False),
     Column("revoked", Float),
+    Column("requests_per_minute", Integer),
+    Column("max_concurrent", Integer),
 )
 
 secrets = Table(

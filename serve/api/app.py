@@ -20,6 +20,7 @@ from .errors import install_error_handlers
 from .exports import exports_router
 from .feedback import feedback_router
 from .health import health_router
+from .key_limits import Turnstile
 from .measure import Measure
 from .models import models_router
 from .responses import responses_router
@@ -52,7 +53,11 @@ def build_app(replica: Replica) -> FastAPI:
         health_router(replica),
     ):
         app.include_router(router)
-    app.add_middleware(Door, gatekeeper=Gatekeeper(replica.store, is_loopback=settings.is_loopback))
+    app.add_middleware(
+        Door,
+        gatekeeper=Gatekeeper(replica.store, is_loopback=settings.is_loopback),
+        turnstile=Turnstile(settings.key_limits),
+    )
     app.add_middleware(
         BodyLimit,
         max_bytes=settings.max_body_bytes,

@@ -5,22 +5,25 @@ The key is checked at the door, before a body is read; each route says which sco
 
 from __future__ import annotations
 
+import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import URL, Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.datastructures import URL, Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from align.state import Key, Response, Store
+from align.state.keys import find_key
 from serve.errors import Forbidden, ServeError, Unauthenticated
 from serve.settings import is_loopback
 
 from .errors import response_to
 from .feedback_token import SECRET, is_feedback_token, read
+from .key_limits import Turnstile
 
 ANONYMOUS = Key(id="anonymous", created=0.0, name="loopback", sha256="", scopes=["admin"])
 
@@ -49,9 +52,17 @@ class Visitor(Key):
     response_id: str = ""
     author: str | None = None
 
+    @property
+    def account(self) -> str:
+        """Browsers must not use up what the application itself may ask for."""
+        return f"{self.id}/visitors"
+
 
 class Gatekeeper:
-    """Finds a request's key. What the store answers is remembered for a moment: chat must not wait for it."""
+    """Finds a request's key. What the store answers is remembered for a moment: chat must not wait for it.
+
+    Secrets hold 256 random bits, so guesses are only to be kept cheap: all that come at once ask the store once.
+    """
 
     def __init__(self, store: Store, *, is_loopback: bool, remember_s: float = 1.0) -> None:
         self._store = store
@@ -59,6 +70,7 @@ class Gatekeeper:
         self._remember_s = remember_s
         self._has_keys: tuple[float, bool] | None = None
         self._found: dict[str, tuple[float, Key]] = {}
+        self._reading: asyncio.Future[list[Key]] | None = None
 
     async def identify(self, headers: Headers) -> Key:
         """Raises `Unauthenticated`."""
@@ -91,7 +103,9 @@ class Gatekeeper:
         if claims.author is not None and "authors" in key.scopes:
             scopes.append("authors")
         return Visitor(
-            key.id, key.created, key.name, "", scopes, response_id=claims.response_id, author=claims.author
+            **{**asdict(key), "sha256": "", "scopes": scopes},
+            response_id=claims.response_id,
+            author=claims.author,
         )
 
     async def _keys_exist(self) -> bool:
@@ -103,29 +117,49 @@ class Gatekeeper:
         now = time.monotonic()
         if secret in self._found and now - self._found[secret][0] < self._remember_s:
             return self._found[secret][1]
-        key = await run_in_threadpool(self._store.keys.find, secret)
+        key = find_key(secret, await self._active())
         if key is None:
             self._found.pop(secret, None)
         else:
             self._found[secret] = (now, key)
         return key
 
+    async def _active(self) -> list[Key]:
+        if self._reading is None:
+            self._reading = asyncio.ensure_future(run_in_threadpool(self._store.keys.active))
+            self._reading.add_done_callback(self._forget_reading)
+        return await asyncio.shield(self._reading)
+
+    def _forget_reading(self, _: object) -> None:
+        self._reading = None
+
 
 class Door:
     """ASGI middleware: a request to a guarded path goes on with its key in `request.state.key`, or not at all."""
 
-    def __init__(self, app: ASGIApp, gatekeeper: Gatekeeper) -> None:
+    def __init__(self, app: ASGIApp, gatekeeper: Gatekeeper, turnstile: Turnstile) -> None:
         self._app = app
-        self._gatekeeper = gatekeeper
+        self._gatekeeper, self._turnstile = gatekeeper, turnstile
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].startswith(GUARDED):
-            try:
-                key = await self._gatekeeper.identify(Headers(scope=scope))
-            except ServeError as error:
-                return await response_to(error)(scope, receive, send)
-            scope.setdefault("state", {})["key"] = key
-        return await self._app(scope, receive, send)
+        if scope["type"] != "http" or not scope["path"].startswith(GUARDED):
+            return await self._app(scope, receive, send)
+        try:
+            key = await self._gatekeeper.identify(Headers(scope=scope))
+            headers = self._turnstile.enter(key, time.monotonic())
+        except ServeError as error:
+            return await response_to(error)(scope, receive, send)
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(raw=message["headers"]).update(headers)
+            await send(message)
+
+        scope.setdefault("state", {})["key"] = key
+        try:
+            await self._app(scope, receive, send_with_headers)
+        finally:
+            self._turnstile.leave(key)
 
 
 def check_own(owner: str, key: Key, message: str) -> None:

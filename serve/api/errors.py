@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import structlog
@@ -23,6 +24,7 @@ STATUS: dict[type[Exception], int] = {
     errors.Erased: 410,
     errors.Unprocessable: 422,
     errors.EngineFull: 429,
+    errors.RateLimited: 429,
     errors.EngineFailed: 500,
     errors.NotReady: 503,
     errors.DeadlineExceeded: 504,
@@ -30,6 +32,10 @@ STATUS: dict[type[Exception], int] = {
     align_errors.NotFound: 404,
     align_errors.Conflict: 409,
     align_errors.NothingToLearn: 409,
+}
+CODES: dict[type[Exception], str] = {
+    errors.UnknownAdapter: "model_not_found",
+    errors.RateLimited: "rate_limit_exceeded",
 }
 PLACES = ("body", "header", "path", "query")
 TYPES = {
@@ -71,8 +77,11 @@ def error_response(
 
 def response_to(error: Exception) -> JSONResponse:
     """To an error of `serve` or `align`."""
-    code = "model_not_found" if isinstance(error, errors.UnknownAdapter) else None
-    return error_response(status_of(error), str(error), code=code)
+    code = next((code for kind, code in CODES.items() if isinstance(error, kind)), None)
+    response = error_response(status_of(error), str(error), code=code)
+    if isinstance(error, errors.RateLimited):
+        response.headers["Retry-After"] = str(math.ceil(error.retry_after_s))
+    return response
 
 
 def install_error_handlers(app: FastAPI) -> None:
