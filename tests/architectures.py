@@ -23,6 +23,8 @@ from transformers import (
     LlavaForConditionalGeneration,
     LlavaNextConfig,
     LlavaNextForConditionalGeneration,
+    MistralConfig,
+    MistralForCausalLM,
     PaliGemmaConfig,
     PaliGemmaForConditionalGeneration,
     Qwen2_5_VLConfig,
@@ -224,6 +226,12 @@ ARCHITECTURES = {
 def llama() -> Any:
     """No images at all."""
     return LlamaForCausalLM(LlamaConfig(**TEXT, tie_word_embeddings=False))
+
+
+def mistral() -> Any:
+    """All layers look through a sliding window."""
+    text = {**TEXT, "sliding_window": 16, "head_dim": 16, "tie_word_embeddings": False}
+    return MistralForCausalLM(MistralConfig(**text))
 
 
 def text_prompt(model: Any, number: int) -> Rendered:

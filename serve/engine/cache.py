@@ -118,3 +118,8 @@ class SlotCache(Cache):  # type: ignore[misc]  # transformers has no types
         is_future = self._places[: max(lengths) + 1] > positions  # (B, L)
         mask = torch.zeros(is_future.shape, dtype=layer.dtype, device=layer.device)
         return mask.masked_fill_(is_future, float("-inf"))[:, None, None]
+
+    def within(self, mask: Tensor, positions: Tensor, window: int) -> Tensor:
+        """A mask of `select`, narrowed to each row's last `window` positions, the new token's own included."""
+        is_out = self._places[: mask.shape[-1]] <= positions - window  # (B, L)
+        return mask.masked_fill(is_out[:, None, None], float("-inf"))

@@ -21,6 +21,7 @@ from .device import cache_bytes
 from .sequence import Sequence
 from .slots import BASE_SLOT
 from .slotted_linear import Routing, install
+from .window import FULL, SLIDING, sliding_window
 
 
 class Runner:
@@ -38,10 +39,14 @@ class Runner:
         self._probe_ids = torch.tensor([probe_ids], device=self._device)
         with torch.inference_mode():
             probed = self._probe_cache()
-            limit = _length_limit(model.config.get_text_config())
+            text_config = model.config.get_text_config()
+            limit = getattr(text_config, "max_position_embeddings", None)
             space = cache_bytes(config, self._device)
             self.capacity = capacity(config, limit, _token_bytes(probed), space)
             self._cache = SlotCache(probed, self.capacity.num_sequences, self.capacity.max_model_len)
+        window = sliding_window(text_config)
+        is_reached = window is not None and window.num_positions < self.capacity.max_model_len
+        self._window = window if is_reached else None  # within one window it is full attention
 
     @property
     def cache_bytes(self) -> int:
@@ -93,13 +98,20 @@ class Runner:
         self._routing.set([sequence.slot for sequence in sequences], self._device)
         logits: Tensor = self._model(
             input_ids=numbers[0],
-            attention_mask=self._cache.select(lengths, numbers[1], first_row),
+            attention_mask=self._mask(self._cache.select(lengths, numbers[1], first_row), numbers[1]),
             position_ids=numbers[2],
             past_key_values=self._cache,
             use_cache=True,
             logits_to_keep=1,
         ).logits[:, -1]
         return logits
+
+    def _mask(self, past: Tensor, positions: Tensor) -> Tensor | dict[str, Tensor]:
+        """In the form that the model's layers ask for: `past` (B, 1, 1, L) lets a row see all that came before."""
+        if self._window is None:
+            return past
+        within = self._cache.within(past, positions, self._window.num_positions)
+        return within if self._window.is_everywhere else {FULL: past, SLIDING: within}
 
     def move(self, source: int, target: int, length: int) -> None:
         """Copy a row's first `length` positions onto another."""
@@ -142,15 +154,6 @@ class Runner:
             name = type(self._model).__name__
             raise SettingsError(f"{name} does not use the standard cache; choose another model.") from error
         return cache
-
-
-def _length_limit(text_config: Any) -> int | None:
-    """Tokens that the model takes; where it looks through a sliding window, those of one window."""
-    limits = [getattr(text_config, "max_position_embeddings", None)]
-    layer_types = getattr(text_config, "layer_types", None)
-    if layer_types is None or "sliding_attention" in layer_types:
-        limits.append(getattr(text_config, "sliding_window", None))  # within one window it is full attention
-    return min((limit for limit in limits if limit), default=None)
 
 
 def _token_bytes(cache: DynamicCache) -> int:
