@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urljoin
 
+import httpx
 import pytest
 from fake_engine import SETUP
 from prometheus_client.parser import text_string_to_metric_families
@@ -117,6 +119,30 @@ def test_a_replica_that_is_behind_is_not_ready(tmp_path: Path) -> None:
         behind = served.client.get("/readyz")
         assert (behind.json()["status"], behind.json()["live"]) == ("behind", "v0001")
         assert behind.headers["retry-after"] == "1"
+
+
+def test_prometheus_finds_each_replica_by_itself(served: Served) -> None:
+    (target,) = served.client.get("/metrics/targets").json()
+    assert target["labels"] == {"replica": served.replica.id, "__metrics_path__": "/metrics"}
+    (address,) = target["targets"]
+    page = httpx.get(f"http://{address}{target['labels']['__metrics_path__']}", trust_env=False).text
+    assert "errata_requests_total" in page
+    assert "replica=" not in page  # Prometheus adds it
+
+
+def test_the_page_of_the_documentation_loads_nothing_from_elsewhere(served: Served) -> None:
+    page = served.client.get("/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    loaded = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert len(loaded) == 3
+    for address in loaded:
+        answer = served.client.get(urljoin("/docs", address))
+        assert answer.status_code == 200
+        assert len(answer.content) > 500
+    assert "://" not in re.sub(r"<!--.*?-->", "", page.text, flags=re.S)
+    assert re.search(r"url: '(\S+)'", page.text).group(1) == "openapi.json"  # type: ignore[union-attr]  # it is there
+    error(served.client.get("/docs/assets/..%2f__init__.py"), 404)
+    error(served.client.get("/redoc"), 404)
 
 
 def samples(served: Served) -> dict[tuple[str, ...], float]:

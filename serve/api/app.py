@@ -15,6 +15,7 @@ from .auth import Door, Gatekeeper
 from .body_limit import BodyLimit
 from .chat import chat_router
 from .corrections import corrections_router
+from .docs import install_docs
 from .erasure import erasure_router
 from .errors import install_error_handlers
 from .exports import exports_router
@@ -33,12 +34,15 @@ def build_app(replica: Replica) -> FastAPI:
     app = FastAPI(
         title="Errata",
         version=version("errata-server"),
+        docs_url=None,
+        redoc_url=None,
         responses={
             "4XX": {"model": ErrorAnswer, "description": "Refused; the message says why and what to do"},
             "5XX": {"model": ErrorAnswer, "description": "Failed; the server's log says more"},
         },
     )
     install_error_handlers(app)
+    install_docs(app)
     for router in (
         chat_router(replica),
         responses_router(replica),

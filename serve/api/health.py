@@ -1,48 +1,62 @@
-"""/healthz: the process answers. /readyz: it holds what is in force. /metrics: the whole deployment's figures."""
+"""/healthz: the process answers. /readyz: it holds what is in force. /metrics: figures, of all or one by one."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from dataclasses import asdict
+from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 from fastapi import APIRouter
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.concurrency import run_in_threadpool
 
+from align.state.replicas import Replica as ReplicaRow
 from serve.metrics import deployment_page
 from serve.replica import Replica
+
+from .schema import HealthAnswer, MetricsTarget, ReadinessAnswer
+
+BEHIND: dict[int | str, dict[str, Any]] = {
+    503: {"model": ReadinessAnswer, "description": "It does not hold what is in force yet"}
+}
 
 
 def health_router(replica: Replica) -> APIRouter:
     router = APIRouter()
 
     @router.get("/healthz")
-    async def healthz() -> dict[str, str]:
+    async def healthz() -> HealthAnswer:
         """The process answers."""
-        return {"status": "ok"}
+        return HealthAnswer()
 
-    @router.get("/readyz")
-    async def readyz() -> JSONResponse:
+    @router.get("/readyz", responses=BEHIND)
+    async def readyz(http: Response) -> ReadinessAnswer:
         """This replica holds what is in force: 200, else 503. `engine` says how it runs."""
-        rollout = replica.reconciler.in_force()
-        state = {
-            "generation": rollout.generation,
-            "live": rollout.live,
-            "replica": replica.id,
-            "engine": asdict(replica.engine.setup),
-        }
-        if replica.reconciler.is_ready:
-            return JSONResponse({"status": "ready", **state})
-        return JSONResponse({"status": "behind", **state}, 503, {"Retry-After": "1"})
+        rollout, is_ready = replica.reconciler.in_force(), replica.reconciler.is_ready
+        if not is_ready:
+            http.status_code, http.headers["Retry-After"] = 503, "1"
+        return ReadinessAnswer(
+            status="ready" if is_ready else "behind",
+            generation=rollout.generation,
+            live=rollout.live,
+            replica=replica.id,
+            engine=asdict(replica.engine.setup),
+        )
 
-    @router.get("/metrics", response_class=Response)
+    @router.get("/metrics/targets")
+    async def targets() -> list[MetricsTarget]:
+        """Each replica by itself, as Prometheus's HTTP service discovery reads it: for more than fit one page."""
+        alive = await run_in_threadpool(replica.store.replicas.alive, _since(replica))
+        return [_target(one) for one in alive if one.url]
+
+    @router.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         """The figures of all replicas, for Prometheus."""
-        since = time.time() - replica.settings.rollout.dead_after_s
-        alive = await run_in_threadpool(replica.store.replicas.alive, since)
+        alive = await run_in_threadpool(replica.store.replicas.alive, _since(replica))
         own = generate_latest(replica.metrics.registry).decode()
         async with httpx.AsyncClient(timeout=2.0, trust_env=False) as client:
             others = [other for other in alive if other.id != replica.id and other.url]
@@ -58,3 +72,14 @@ def health_router(replica: Replica) -> APIRouter:
         return Response(page, media_type=CONTENT_TYPE_LATEST)
 
     return router
+
+
+def _since(replica: Replica) -> float:
+    """A replica whose heartbeat is older is dead."""
+    return time.time() - replica.settings.rollout.dead_after_s
+
+
+def _target(replica: ReplicaRow) -> MetricsTarget:
+    """`url` is where its own figures answer."""
+    url = urlsplit(replica.url)
+    return MetricsTarget(targets=[url.netloc], labels={"replica": replica.id, "__metrics_path__": url.path})

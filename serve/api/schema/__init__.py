@@ -26,6 +26,7 @@ from .corrections import (
 )
 from .erasures import ErasureAnswer
 from .errors import ErrorAnswer, ErrorDetail
+from .health import HealthAnswer, MetricsTarget, ReadinessAnswer
 from .models import ModelAnswer, ModelList
 from .responses import ResponseRecord
 from .reviews import ReviewRequest, WaitingCorrection, WaitingList
@@ -52,11 +53,14 @@ __all__ = [
     "ErrorAnswer",
     "ErrorDetail",
     "ExportQuery",
+    "HealthAnswer",
     "ImagePart",
     "ImageURL",
+    "MetricsTarget",
     "ModelAnswer",
     "ModelList",
     "PromoteRequest",
+    "ReadinessAnswer",
     "ResponseRecord",
     "ReviewRequest",
     "RolloutAnswer",
