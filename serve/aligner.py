@@ -16,6 +16,7 @@ from align.alignment import align
 from align.errors import AlignError, Conflict, TrainingStopped
 from align.state import Blobs, Run, Store
 
+from .canary import Canary, propose_new
 from .logs import configure_logs
 from .retirement import Retirement
 from .settings import Settings
@@ -34,6 +35,7 @@ class Aligner:
         self._blobs = Blobs(settings.blobs_url, cache=settings.state / "cache")
         self._stop = threading.Event()
         self._retirement = Retirement(self._store, self._blobs, prepare_s=settings.rollout.prepare_s)
+        self._canary = Canary(self._store, settings.rollout)
         self._left: list[Run] = []
         self._threads: list[threading.Thread] = []
 
@@ -45,6 +47,7 @@ class Aligner:
         if self._settings.alignment.retire_tainted:
             self._retirement.remove_left_files()
             self._begin("retirement", self._retirement.step)
+        self._begin("canary", self._canary.step)
 
     @property
     def is_alive(self) -> bool:
@@ -131,7 +134,8 @@ class Aligner:
         """Propose it once no other rollout is under way; those end in time by themselves."""
         while self._store.adapters.get(version).may_serve:
             try:
-                self._store.rollouts.propose(version, prepare_s=self._settings.rollout.prepare_s)
+                rollout = self._settings.rollout
+                propose_new(self._store, version, rollout, rollout.canary.share)
                 return
             except Conflict as conflict:
                 log.info("promotion waits", version=version, reason=str(conflict))

@@ -59,6 +59,12 @@ class ReplicaMetrics:
         self.responses = Counter(
             "errata_responses", "Answers given", ["adapter", "finish_reason"], registry=self.registry
         )
+        self.failed_responses = Counter(
+            "errata_failed_responses",
+            "Answers that ended with an error",
+            ["adapter", "reason"],
+            registry=self.registry,
+        )
         self.generated_tokens = Counter(
             "errata_generated_tokens", "Tokens of answers", ["adapter"], registry=self.registry
         )
@@ -101,6 +107,12 @@ class StoreCollector(Collector):
         for status, number in self._store.corrections.count_by_status().items():
             corrections.add_metric([status], number)
         yield corrections
+        corrected = GaugeMetricFamily(
+            "errata_corrected_responses", "Answers with an accepted correction", labels=["adapter"]
+        )
+        for adapter, number in self._store.outcomes.count_corrected().items():
+            corrected.add_metric([adapter], number)
+        yield corrected
         quarantined = GaugeMetricFamily(
             "errata_quarantined_corrections", "Corrections that wait for a reviewer", labels=["reason"]
         )

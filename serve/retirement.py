@@ -40,7 +40,15 @@ class Retirement:
     def _propose(self, in_force: Rollout, live: str, candidate: str | None) -> None:
         share = in_force.share if candidate is not None else 0.0
         try:
-            self._store.rollouts.propose(live, candidate, share, prepare_s=self._prepare_s, based_on=in_force)
+            self._store.rollouts.propose(
+                live,
+                candidate,
+                share,
+                prepare_s=self._prepare_s,
+                based_on=in_force,
+                terms=in_force.as_terms if candidate is not None else None,
+                reason="a version in service learned from what was erased or rejected",
+            )
         except Conflict as conflict:  # another rollout is under way; it is looked at again when it has ended
             log.info("a tainted adapter stays for now", in_force=in_force.versions, reason=str(conflict))
         else:

@@ -46,6 +46,11 @@ def decide(rollout: Rollout, replicas: Sequence[Replica], now: float) -> Decisio
     return Wait()
 
 
+def is_pinned(model: str) -> bool:
+    """Whether the request names a version itself."""
+    return "@" in model
+
+
 def choose_version(
     rollout: Rollout, person: str, model: str, model_name: str, loaded: Collection[str]
 ) -> str:

@@ -12,6 +12,7 @@ from align.abuse.config import ScreeningConfig
 from align.config import AlignmentConfig, TrainingConfig
 from align.images import ImageLimits
 from align.scenes import MODEL_PATH
+from align.state import Terms
 
 from .engine.config import EngineConfig
 
@@ -20,6 +21,40 @@ __all__ = ["AlignmentSettings", "EngineConfig", "ImageLimits", "RemoteImages", "
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CanarySettings(_Section):
+    """How a new version is tried, and judged by what people correct and what fails. Fixed when it is proposed."""
+
+    share: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Part of the people who meet an adapter that the gate admits before all others do; none: all at "
+        "once.",
+    )
+    num_answers: int = Field(
+        default=1000,
+        gt=0,
+        description="Answers without a breach after which a candidate is promoted to everyone, and a version that is "
+        "live is no longer compared with the one before.",
+    )
+    settled_s: float = Field(
+        default=600.0,
+        ge=0,
+        description="Seconds after an answer in which a correction of it counts; it is compared when they are over.",
+    )
+    alpha: float = Field(
+        default=0.01,
+        gt=0,
+        lt=1,
+        description="The chance that a version that is as good as the other is rolled back, over all looks together.",
+    )
+    look_s: float = Field(default=5.0, ge=0, description="Seconds between two looks.")
+
+    @property
+    def terms(self) -> Terms:
+        return Terms(self.alpha, self.settled_s, self.num_answers)
 
 
 class RolloutSettings(_Section):
@@ -40,6 +75,8 @@ class RolloutSettings(_Section):
         description="Seconds from the decision to the switch. A reading of the desired state is trusted for a quarter "
         "of it, so at least four polls; the rest is for the decision to reach the disk.",
     )
+
+    canary: CanarySettings = CanarySettings()
 
     @model_validator(mode="after")
     def _all_hear_of_it(self) -> RolloutSettings:

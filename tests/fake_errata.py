@@ -20,6 +20,17 @@ SERVED = "A red cup stands on the table. 🙂 A red cup? Yes, a fork too."
 RESPONSE_ID = "chatcmpl-1"
 
 
+COMPARISON = schema.ComparisonAnswer(
+    kind="canary",
+    version=schema.ComparedVersion.of("v0001", [True, False], [False] * 3),
+    other=schema.ComparedVersion.of("base", [], []),
+    num_answers=1000,
+    evidence_corrected=1.5,
+    evidence_failed=1.0,
+    threshold=200.0,
+)
+
+
 class Bytes(httpx2.SyncByteStream, httpx2.AsyncByteStream):
     """A body that arrives in pieces of `size` bytes."""
 
@@ -111,6 +122,8 @@ class FakeErrata:
                     data=[SUMMARY], rollout=rollout("v0001"), in_force=rollout("base")
                 )
                 return answer(200, listed)
+            case "GET", ["adapters", "comparison"]:
+                return answer(200, COMPARISON)
             case "GET", ["adapters", "v0001"]:
                 return answer(200, STORY)
             case "POST", ["adapters", "v0001", "admit"]:
@@ -243,6 +256,7 @@ def rollout(live: str, candidate: str | None = None, share: float | None = None)
         phase="preparing",
         reason=None,
         effective_at=None,
+        is_judged=False,
     )
 
 

@@ -215,6 +215,8 @@ def test_a_version_is_promoted_for_all_or_for_a_share_of_requests(session: Sessi
 def test_a_version_held_for_review_is_read_about_and_admitted(session: Session) -> None:
     assert session.do(session.client.alignments.report("run-1")) == "<h1>Größer</h1>"
     assert session.do(session.client.adapters.admit("v0001")).status == "admitted"
+    comparison = session.do(session.client.adapters.comparison())
+    assert (comparison.version.corrected_per_1000, comparison.other.corrected_per_1000) == (500.0, None)
 
 
 def test_a_rollback_whose_answer_was_lost_is_not_repeated(session: Session, server: FakeErrata) -> None:

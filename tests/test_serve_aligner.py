@@ -20,10 +20,10 @@ from align.config import GateConfig, LoraSettings, TrainingConfig
 from align.errors import Conflict, NotFound, NothingToLearn, TrainingStopped
 from align.job import run_job
 from align.manifest import freeze
-from align.state import Adapter, Blobs, Run, Store
+from align.state import Adapter, Blobs, Failure, Run, Store
 from serve import aligner as module
 from serve.aligner import Aligner
-from serve.settings import AlignmentSettings, Settings
+from serve.settings import AlignmentSettings, CanarySettings, RolloutSettings, Settings
 
 Align = Callable[..., Adapter]
 
@@ -166,6 +166,41 @@ def test_an_admitted_adapter_is_proposed(
     store.runs.request("request")
     aligner.step()
     assert (store.rollouts.newest().live, store.rollouts.newest().status) == ("v0001", "preparing")
+
+
+def test_an_admitted_adapter_starts_as_a_candidate_where_a_share_is_set(
+    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    canary = CanarySettings(share=0.05, num_answers=300)
+    aligner = Aligner(settings.model_copy(update={"rollout": RolloutSettings(canary=canary)}))
+    monkeypatch.setattr(module, "align", ending("admitted"))
+    store.runs.request("request")
+    aligner.step()
+    newest = store.rollouts.newest()
+    assert (newest.live, newest.candidate, newest.share, newest.as_terms) == (
+        "base",
+        "v0001",
+        0.05,
+        canary.terms,
+    )
+    aligner.stop()
+
+
+def test_a_worse_candidate_is_rolled_back_by_the_running_aligner(settings: Settings, store: Store) -> None:
+    canary = CanarySettings(look_s=0.0)
+    adapter_row(store)
+    generation = store.rollouts.propose("base", "v0001", 0.1, terms=canary.terms).generation
+    store.rollouts.commit(generation, 0.0)
+    for number in range(90):
+        store.responses.add(response(f"r{number}", generation=generation))
+    for number in range(9):
+        store.outcomes.add_failure(Failure(f"f{number}", 2.0, "v0001", generation, "engine"))
+    aligner = Aligner(settings.model_copy(update={"rollout": RolloutSettings(canary=canary)}))
+    aligner.start()
+    wait_until(lambda: store.rollouts.newest().generation == generation + 1)
+    aligner.stop()
+    assert store.rollouts.newest().candidate is None
+    assert "rolled back: v0001 has 9 of 9 answers failed" in str(store.rollouts.newest().reason)
 
 
 @pytest.mark.parametrize("status", ["refused", "held", "failed"])

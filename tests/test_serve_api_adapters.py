@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 from records import adapter_row
-from served import MODEL, Served, error, serving, wait_until
+from served import FAST, MODEL, Served, error, serving, wait_until
 
 from align.adapter import adapter_digest
+from serve.settings import CanarySettings
 
 
 @pytest.fixture
@@ -20,6 +21,10 @@ def served(tmp_path: Path) -> Iterator[Served]:
 
 @pytest.fixture
 def published(served: Served, tmp_path: Path) -> Served:
+    return publish(served, tmp_path)
+
+
+def publish(served: Served, tmp_path: Path) -> Served:
     """Three admitted versions with their files."""
     for number in (1, 2, 3):
         folder = tmp_path / f"adapter-{number}"
@@ -79,6 +84,55 @@ def test_a_user_meets_the_same_version_each_time(published: Served) -> None:
     versions = [met(f"user-{number}") for number in range(12)]
     assert all(len(one) == 1 for one in versions)
     assert set().union(*versions) == {"base", "v0001"}
+
+
+def test_a_candidate_is_compared_with_the_live_version_by_what_was_corrected_and_what_failed(
+    tmp_path: Path,
+) -> None:
+    now = CanarySettings(settled_s=0.0, num_answers=50)
+    with serving(tmp_path / "state", rollout=FAST.model_copy(update={"canary": now})) as served:
+        promote(publish(served, tmp_path), "v1", share=0.5)
+        ids = {"base": "", "v0001": ""}
+        for number in range(12):
+            answer = served.chat(user=f"user-{number}")
+            ids[answer.headers["x-errata-adapter"]] = answer.json()["id"]
+        for pin in ("base", "v0001"):
+            served.respond(model=f"{MODEL}@{pin}")
+        served.client.post("/v1/feedback", json={"response_id": ids["v0001"], "corrected_text": "By nobody."})
+        served.engine.error_after = 2
+        for number in range(3):
+            error(served.chat(user=f"user-{number}"), 500)
+        seen = served.client.get("/v1/adapters/comparison").json()
+        new, other = seen["version"], seen["other"]
+        assert (seen["kind"], new["version"], other["version"]) == ("canary", "v0001", "base")
+        assert new["ended"] + other["ended"] == 12 + 3, "those that named a version are left out"
+        assert new["failed"] + other["failed"] == 3
+        assert other["corrected"] == 0
+        assert (seen["num_answers"], seen["threshold"]) == (50, 200.0)
+        assert seen["evidence_failed"] >= 1.0
+
+
+def test_a_correction_counts_when_its_time_is_over_against_the_version_that_answered(
+    published: Served,
+) -> None:
+    promote(published, "v1", share=0.5)
+    response_id = ""
+    while not response_id:
+        answer = published.chat(user=f"user-{len(published.engine.submitted)}")
+        response_id = answer.json()["id"] if answer.headers["x-errata-adapter"] == "v0001" else ""
+    published.client.post("/v1/feedback", json={"response_id": response_id, "corrected_text": "By nobody."})
+    assert published.client.get("/v1/adapters/comparison").json()["version"]["answers"] == 0
+    with published.store.database.write() as connection:  # an hour later
+        connection.exec_driver_sql("UPDATE responses SET created = created - 3600")
+        connection.exec_driver_sql("UPDATE corrections SET created = created - 3600")
+    version = published.client.get("/v1/adapters/comparison").json()["version"]
+    assert (version["answers"], version["corrected"], version["corrected_per_1000"]) == (1, 1, 1000.0)
+
+
+def test_without_a_new_version_there_is_nothing_to_compare(served: Served) -> None:
+    assert not served.client.get("/v1/adapters").json()["in_force"]["is_judged"]
+    answer = served.client.get("/v1/adapters/comparison")
+    assert error(answer, 404)["message"].startswith("no version is being compared")
 
 
 def test_a_rollback_goes_back_to_the_version_before(published: Served) -> None:

@@ -21,6 +21,7 @@ GUARDED = [
     ("DELETE", "/v1/responses/chatcmpl-9", "chat"),
     ("GET", "/v1/adapters", "chat"),
     ("GET", "/v1/adapters/v9", "chat"),
+    ("GET", "/v1/adapters/comparison", "chat"),
     ("GET", "/v1/alignments", "chat"),
     ("GET", "/v1/alignments/run-9", "chat"),
     ("GET", "/v1/alignments/run-9/report", "chat"),

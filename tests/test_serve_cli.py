@@ -17,7 +17,7 @@ from served import Served, listening, serving, wait_until
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from align.state import Store
+from align.state import Store, Terms
 from serve import cli
 from serve.cli.server import read_settings, told
 from serve.engine.protocol import EngineSetup
@@ -208,6 +208,26 @@ def test_adapters_are_listed_shown_promoted_and_rolled_back(errata: Errata, serv
         _, promoted, _ = errata("adapters", "promote", "v2", "--share", "0.001", *url)
         assert "generation 2: base, v0002 for 0.1% of the people, preparing" in promoted
         assert "no adapter 'v9'" in complaint(errata("adapters", "show", "v9", *url))
+
+
+def test_a_candidate_is_listed_with_what_speaks_against_it(errata: Errata, served: Served) -> None:
+    adapter_row(served.store)
+    terms = Terms(alpha=0.01, settled_s=0.0, num_answers=500)
+    served.store.rollouts.commit(
+        served.store.rollouts.propose("base", "v0001", 0.1, terms=terms).generation, 0.0
+    )
+    for number in range(50):
+        adapter = "base" if number < 45 else "v0001"
+        served.store.responses.add(response(f"r{number}", adapter=adapter, generation=1))
+    served.store.corrections.add(correction("c", response_id="r49", created=1.0))
+    with listening(served) as address:
+        _, listed, _ = errata("adapters", "list", "--url", f"{address}/v1")
+    assert "(candidate)" in listed
+    assert "A candidate beside the live version: 5 of 500 answers" in re.sub(r"\s+", " ", listed)
+    cells = [re.sub(r"[│┃\s]+", " ", line) for line in listed.splitlines()]
+    table = " ".join(cells[next(n for n, line in enumerate(cells) if "evidence" in line) :])
+    for figure in ("200.0 (1 of", "0.0 (0 of", " 1 of 200"):
+        assert figure in table, table
 
 
 def test_a_held_version_is_read_about_and_admitted(

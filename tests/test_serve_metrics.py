@@ -93,6 +93,7 @@ def test_the_stores_figures_are_there_once(store: Store, metrics: ReplicaMetrics
     store.rollouts.commit(store.rollouts.propose("v0001").generation, ahead_s=0.0)
     figures = values(deployment_page(store, {"a": page(metrics)}).decode())
     assert figures["errata_corrections", "status=accepted"] == 1.0
+    assert figures["errata_corrected_responses", "adapter=base"] == 1.0
     assert figures["errata_corrections", "status=erased"] == 1.0
     assert figures["errata_quarantined_corrections", "reason=burst"] == 1.0
     assert figures["errata_runs", "status=requested"] == 1.0

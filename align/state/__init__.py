@@ -5,9 +5,10 @@ from .blobs import Blobs
 from .corrections import Correction
 from .erasures import Erasure
 from .keys import Key
+from .outcomes import Failure
 from .replicas import Replica
 from .responses import Response
-from .rollouts import Rollout
+from .rollouts import Rollout, Terms
 from .runs import Run
 from .store import Store
 
@@ -16,12 +17,14 @@ __all__ = [
     "Blobs",
     "Correction",
     "Erasure",
+    "Failure",
     "Key",
     "Replica",
     "Response",
     "Rollout",
     "Run",
     "Store",
+    "Terms",
     "version_name",
     "version_number",
 ]

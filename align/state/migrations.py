@@ -146,6 +146,22 @@ def limits_of_keys(connection: Connection) -> None:
     connection.execute(text("ALTER TABLE keys ADD COLUMN max_concurrent INTEGER"))
 
 
+def outcomes_by_rollout(connection: Connection) -> None:
+    """Which rollout chose an answer's version, what failed, and by which terms a new version is judged."""
+    for statement in OUTCOMES_BY_ROLLOUT.split(";"):
+        connection.execute(text(statement))
+
+
+OUTCOMES_BY_ROLLOUT = """
+ALTER TABLE responses ADD COLUMN generation INTEGER;
+CREATE INDEX responses_by_generation ON responses (adapter, generation);
+CREATE TABLE failures (
+    id VARCHAR PRIMARY KEY, created FLOAT NOT NULL, adapter VARCHAR NOT NULL, generation INTEGER,
+    reason VARCHAR NOT NULL);
+CREATE INDEX failures_by_generation ON failures (adapter, generation);
+ALTER TABLE rollouts ADD COLUMN terms JSON
+"""
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     first_tables,
     lineage_and_erasure,
@@ -155,6 +171,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     users_and_metadata,
     secrets,
     limits_of_keys,
+    outcomes_by_rollout,
 )
 
 

@@ -35,6 +35,7 @@ class Response:
     status: str = "kept"
     user: str | None = None  # the end user, as the application names them
     metadata: dict[str, str] = field(default_factory=dict)  # the application's own words
+    generation: int | None = None  # the rollout that chose the adapter; none where the request named it
 
     @property
     def is_erased(self) -> bool:

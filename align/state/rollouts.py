@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
@@ -17,6 +18,15 @@ from .database import Database
 from .rows import from_row, to_row
 
 BASE = "base"
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How a new version is judged against the one before while both answer; fixed when it is proposed."""
+
+    alpha: float  # the chance that one which is as good is rolled back
+    settled_s: float  # how long after an answer a correction of it counts, and how long it is waited for
+    num_answers: int  # of the new version, after which it has stood the test
 
 
 @dataclass(frozen=True)
@@ -30,6 +40,11 @@ class Rollout:
     prepare_by: float
     effective_at: float | None = None
     reason: str | None = None
+    terms: dict[str, Any] | None = None  # Terms; none where nothing is judged
+
+    @property
+    def as_terms(self) -> Terms | None:
+        return None if self.terms is None else Terms(**self.terms)
 
     @property
     def versions(self) -> tuple[str, ...]:
@@ -79,8 +94,10 @@ class Rollouts:
         *,
         prepare_s: float = 60.0,
         based_on: Rollout | None = None,
+        terms: Terms | None = None,
+        reason: str | None = None,
     ) -> Rollout:
-        """Ask all replicas to prepare a new generation.
+        """Ask all replicas to prepare a new generation; with `terms` it is judged once it is in force.
 
         `based_on` is the one in force from which this was decided. Raises `Conflict` while another generation is
         under way, where another one than `based_on` is in force, and where an adapter may not serve.
@@ -99,7 +116,17 @@ class Rollouts:
             for version in {live, candidate} - {BASE, None}:
                 _check_may_serve(connection, str(version))
             last = connection.execute(select(func.coalesce(func.max(table.c.generation), 0))).scalar_one()
-            rollout = Rollout(last + 1, now, "preparing", live, candidate, share, now + prepare_s)
+            rollout = Rollout(
+                generation=last + 1,
+                created=now,
+                status="preparing",
+                live=live,
+                candidate=candidate,
+                share=share,
+                prepare_by=now + prepare_s,
+                reason=reason,
+                terms=None if terms is None else asdict(terms),
+            )
             connection.execute(insert(table).values(to_row(rollout)))
         return rollout
 

@@ -27,6 +27,17 @@ responses = Table(
     Column("key_id", String, nullable=False),
     Column("user", String),
     Column("metadata", JSON, nullable=False),
+    Column("generation", Integer),
+)
+
+failures = Table(
+    "failures",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("created", Float, nullable=False),
+    Column("adapter", String, nullable=False),
+    Column("generation", Integer),
+    Column("reason", String, nullable=False),
 )
 
 response_images = Table(
@@ -118,6 +129,7 @@ rollouts = Table(
     Column("prepare_by", Float, nullable=False),
     Column("effective_at", Float),
     Column("reason", String),
+    Column("terms", JSON),
 )
 
 replicas = Table(

@@ -9,6 +9,7 @@ from .erasures import Erasures
 from .imports import Imports
 from .insertions import Insertions
 from .keys import Keys
+from .outcomes import Outcomes
 from .replicas import Replicas
 from .responses import Responses
 from .reviews import Reviews
@@ -29,6 +30,7 @@ class Store:
         self.runs = Runs(self.database)
         self.adapters = Adapters(self.database)
         self.rollouts = Rollouts(self.database)
+        self.outcomes = Outcomes(self.database)
         self.replicas = Replicas(self.database)
         self.keys = Keys(self.database)
         self.secrets = Secrets(self.database)

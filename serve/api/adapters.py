@@ -8,11 +8,13 @@ from typing import Any
 from fastapi import APIRouter, Depends
 from starlette.concurrency import run_in_threadpool
 
-from align.errors import Conflict
+from align.errors import Conflict, NotFound
 from align.gate.headlines import HEADLINES
 from align.lineage import AdapterStory, adapter_story
 from align.state import Adapter, Rollout, Store
 from align.state.rollouts import BASE
+from serve.canary import compare, propose_new
+from serve.comparison import Comparison
 from serve.replica import Replica
 
 from .alignments import alignment_answer
@@ -24,6 +26,8 @@ from .schema import (
     AdapterSummary,
     Body,
     Change,
+    ComparedVersion,
+    ComparisonAnswer,
     PromoteRequest,
     RolloutAnswer,
 )
@@ -37,6 +41,18 @@ def adapters_router(replica: Replica) -> APIRouter:
     async def every() -> AdapterList:
         """All versions in short, newest first; the newest rollout, and the one in force."""
         return await run_in_threadpool(_overview, store)
+
+    @router.get("/comparison", dependencies=[Depends(may_chat)])
+    async def comparison() -> ComparisonAnswer:
+        """How the new version stands against the other: corrections and failures by version, and the evidence."""
+
+        def look() -> Comparison:
+            found = compare(store, store.rollouts.desired(), time.time())
+            if found is None:
+                raise NotFound("no version is being compared; a promotion to a version starts that")
+            return found
+
+        return _comparison(await run_in_threadpool(look))
 
     @router.get("/{version}", dependencies=[Depends(may_chat)])
     async def one(version: str) -> AdapterStoryAnswer:
@@ -75,12 +91,7 @@ def adapters_router(replica: Replica) -> APIRouter:
 
         def propose() -> Rollout:
             name = BASE if version == BASE else _promotable(store, version).version
-            if share is None:
-                return store.rollouts.propose(name, prepare_s=prepare_s)
-            in_force = store.rollouts.in_force()
-            if name == in_force.live:
-                raise Conflict(f"{name} is live already; a candidate is another version")
-            return store.rollouts.propose(in_force.live, name, share, prepare_s=prepare_s, based_on=in_force)
+            return propose_new(store, name, replica.settings.rollout, share)
 
         return _rollout(await run_in_threadpool(propose))
 
@@ -140,6 +151,19 @@ def _story(story: AdapterStory) -> AdapterStoryAnswer:
     )
 
 
+def _comparison(comparison: Comparison) -> ComparisonAnswer:
+    corrected, failed = comparison.corrected, comparison.failed
+    return ComparisonAnswer(
+        kind="canary" if comparison.is_canary else "live",
+        version=ComparedVersion.of(comparison.version, corrected.new, failed.new),
+        other=ComparedVersion.of(comparison.other, corrected.other, failed.other),
+        num_answers=comparison.terms.num_answers,
+        evidence_corrected=corrected.evidence,
+        evidence_failed=failed.evidence,
+        threshold=comparison.threshold,
+    )
+
+
 def _rollout(rollout: Rollout) -> RolloutAnswer:
     return RolloutAnswer(
         generation=rollout.generation,
@@ -149,4 +173,5 @@ def _rollout(rollout: Rollout) -> RolloutAnswer:
         phase=rollout.status,
         reason=rollout.reason,
         effective_at=rollout.effective_at,
+        is_judged=rollout.terms is not None,
     )

@@ -17,12 +17,12 @@ import structlog
 from starlette.concurrency import run_in_threadpool
 
 from align.errors import InvalidConversation, InvalidImage
-from align.state import Key, Response
+from align.state import Failure, Key, Response
 from serve.engine.protocol import Delta, Prompt, Sampling
 from serve.errors import DeadlineExceeded, EngineFailed, InvalidPrompt, ServeError
 from serve.metrics import Stopwatch
 from serve.replica import Replica
-from serve.rollout import choose_version
+from serve.rollout import choose_version, is_pinned
 
 from .auth import person_of
 from .completion import Answer, Completion, response_ids
@@ -85,6 +85,7 @@ class Answers:
                 Answer(index, response_id if body.store else None, _with_seed(sampling, index), token)
                 for index, (response_id, token) in enumerate(zip(ids, tokens, strict=True))
             ],
+            generation=None if is_pinned(body.model) else in_force.generation,
             watch=watch,
         )
         self._submit(completion, prompt)
@@ -150,6 +151,7 @@ class Answers:
                 async with asyncio.timeout(deadline - completion.watch.read()):
                     deltas = await completion.inbox.take(rest_s)
             except TimeoutError as error:
+                await run_in_threadpool(self._record_failure, completion, "deadline")
                 raise DeadlineExceeded(f"the answer took longer than {deadline:g} s") from error
             news = [(completion.answers[index], delta) for index, delta in deltas]
             for answer, delta in news:
@@ -158,6 +160,7 @@ class Answers:
                     await run_in_threadpool(self._record, completion, answer)
             if failed := [delta for _, delta in news if delta.finish_reason == "error"]:
                 yield [(answer, replace(delta, finish_reason=None)) for answer, delta in news]
+                await run_in_threadpool(self._record_failure, completion, "engine")
                 raise EngineFailed(failed[0].error or "the sequence failed")
             yield news
             pause = Stopwatch()
@@ -192,6 +195,13 @@ class Answers:
         metrics.generated_tokens.labels(completion.adapter).inc(len(answer.token_ids))
         metrics.first_token_seconds.labels(completion.adapter).observe(timings["first_token_s"])
 
+    def _record_failure(self, completion: Completion, reason: str) -> None:
+        """Which version failed, and nothing of what it was asked: a worse version shows by that."""
+        self._replica.metrics.failed_responses.labels(completion.adapter, reason).inc()
+        self._replica.store.outcomes.add_failure(
+            Failure(completion.id, time.time(), completion.adapter, completion.generation, reason)
+        )
+
     def _store(
         self, completion: Completion, answer: Answer, response_id: str, timings: dict[str, float]
     ) -> None:
@@ -216,6 +226,7 @@ class Answers:
                 key_id=completion.key.id,
                 user=completion.user,
                 metadata=dict(completion.metadata),
+                generation=completion.generation,
             ),
             put_images,
         )

@@ -58,6 +58,8 @@ class Completion:
     metadata: Mapping[str, str]
     is_stored: bool
     answers: list[Answer]
+    generation: int | None
+    """The rollout that chose the adapter; none where the request named it."""
     inbox: Inbox = field(default_factory=Inbox)
     created: float = field(default_factory=time.time)
     watch: Stopwatch = field(default_factory=Stopwatch)

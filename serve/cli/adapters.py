@@ -14,7 +14,7 @@ from .options import DEFAULT_URL, ApiKey, AsJson, Url, console
 from .story import tell
 
 if TYPE_CHECKING:
-    from errata import Rollout
+    from errata import Comparison, Rollout
 
 app = typer.Typer(help="List, show, admit, promote and roll back what was learned.", no_args_is_help=True)
 
@@ -26,11 +26,14 @@ def list_adapters(url: Url = DEFAULT_URL, api_key: ApiKey = "none") -> None:
 
     with Errata(base_url=url, api_key=api_key) as client:
         adapters = client.adapters.list()
+        comparison = client.adapters.comparison() if adapters.in_force.is_judged else None
     table = Table("version", "status", "digest", "run", "pairs")
     for adapter in adapters.data:
-        is_live = adapter.version == adapters.in_force.live
+        place = {adapters.in_force.live: "live", adapters.in_force.candidate: "candidate"}.get(
+            adapter.version
+        )
         table.add_row(
-            f"[bold green]{adapter.version} (live)[/]" if is_live else adapter.version,
+            f"[bold green]{adapter.version} ({place})[/]" if place else adapter.version,
             adapter.status if adapter.tainted is None else f"{adapter.status}, tainted",
             adapter.digest[:12],
             adapter.run_id,
@@ -39,6 +42,8 @@ def list_adapters(url: Url = DEFAULT_URL, api_key: ApiKey = "none") -> None:
     console.print(table)
     if adapters.in_force.live == "base":
         console.print("The base model is live.")
+    if comparison is not None:
+        console.print(compared(comparison))
 
 
 @app.command("show")
@@ -126,6 +131,35 @@ def rollback_adapter(url: Url = DEFAULT_URL, api_key: ApiKey = "none") -> None:
     with Errata(base_url=url, api_key=api_key) as client:
         rollout = client.adapters.rollback()
     console.print(describe(rollout), highlight=False)
+
+
+def compared(comparison: Comparison) -> Table:
+    """Corrections and failures of the new version beside the other's; at the full evidence it is rolled back."""
+    new, other = comparison.version, comparison.other
+    progress = f"{new.answers:,} of {comparison.num_answers:,} answers"
+    title = {"canary": "A candidate beside the live version", "live": "The live version and the one before"}
+    table = Table("", new.version, other.version, "evidence", title=f"{title[comparison.kind]}: {progress}")
+    table.add_row(
+        "corrected of 1,000",
+        _rate(new.corrected, new.answers, new.corrected_per_1000),
+        _rate(other.corrected, other.answers, other.corrected_per_1000),
+        _evidence(comparison.evidence_corrected, comparison.threshold),
+    )
+    table.add_row(
+        "failed of 1,000",
+        _rate(new.failed, new.ended, new.failed_per_1000),
+        _rate(other.failed, other.ended, other.failed_per_1000),
+        _evidence(comparison.evidence_failed, comparison.threshold),
+    )
+    return table
+
+
+def _rate(count: int, of: int, per_1000: float | None) -> str:
+    return "no answer yet" if per_1000 is None else f"{per_1000:.1f} ({count:,} of {of:,})"
+
+
+def _evidence(value: float, threshold: float) -> str:
+    return f"{value:.3g} of {threshold:g}"
 
 
 def describe(rollout: Rollout) -> str:

@@ -7,9 +7,10 @@ from typing import Any
 from openai import AsyncOpenAI, OpenAI
 
 from .calls import Call, segment
-from .types import Adapter, AdapterList, AdapterStory, Rollout
+from .types import Adapter, AdapterList, AdapterStory, Comparison, Rollout
 
 LIST = Call("get", "/adapters", AdapterList)
+COMPARISON = Call("get", "/adapters/comparison", Comparison)
 # Not repeated on its own: a lost answer does not say whether the step back was made.
 ROLLBACK = Call("post", "/adapters/rollback", Rollout, is_retried=False)
 
@@ -43,6 +44,10 @@ class Adapters:
         """Where a version comes from, and what it did."""
         return get(version).send(self._client)
 
+    def comparison(self) -> Comparison:
+        """How the new version stands against the other; `NotFoundError` where none is compared (`is_judged`)."""
+        return COMPARISON.send(self._client)
+
     def admit(self, version: str) -> Adapter:
         """Let a version that the gate held for review serve after all; `promote` then makes it live."""
         return admit(version).send(self._client)
@@ -74,6 +79,10 @@ class AsyncAdapters:
     async def get(self, version: str) -> AdapterStory:
         """As `Adapters.get`."""
         return await get(version).send_async(self._client)
+
+    async def comparison(self) -> Comparison:
+        """As `Adapters.comparison`."""
+        return await COMPARISON.send_async(self._client)
 
     async def admit(self, version: str) -> Adapter:
         """As `Adapters.admit`."""

@@ -174,6 +174,34 @@ class Rollout(BaseModel):
     phase: str
     reason: str | None = None
     effective_at: float | None = None
+    is_judged: bool = False
+
+
+class ComparedVersion(BaseModel):
+    """`answers` that can be compared and how many of them were corrected; `ended`, and how many of those `failed`."""
+
+    version: str
+    answers: int
+    corrected: int
+    corrected_per_1000: float | None = None
+    ended: int
+    failed: int
+    failed_per_1000: float | None = None
+
+
+class Comparison(BaseModel):
+    """How a new version stands against the other. `kind`: canary, or live where the other was live before it.
+
+    It is rolled back where the evidence of one kind reaches `threshold`, and has stood the test after `num_answers`.
+    """
+
+    kind: str
+    version: ComparedVersion
+    other: ComparedVersion
+    num_answers: int
+    evidence_corrected: float
+    evidence_failed: float
+    threshold: float
 
 
 class AdapterList(BaseModel):

@@ -6,6 +6,8 @@ from .adapters import (
     AdapterStoryAnswer,
     AdapterSummary,
     Change,
+    ComparedVersion,
+    ComparisonAnswer,
     PromoteRequest,
     RolloutAnswer,
 )
@@ -42,6 +44,8 @@ __all__ = [
     "Change",
     "ChatMessage",
     "ChatRequest",
+    "ComparedVersion",
+    "ComparisonAnswer",
     "CorrectionAnswer",
     "CorrectionList",
     "CorrectionOptions",

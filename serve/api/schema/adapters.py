@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
@@ -20,6 +21,43 @@ class PromoteRequest(Body):
     )
 
 
+class ComparedVersion(BaseModel):
+    version: str
+    answers: int = Field(description="That ended long enough ago to be compared")
+    corrected: int
+    corrected_per_1000: float | None
+    ended: int = Field(description="Answers that came to an end, good or bad")
+    failed: int
+    failed_per_1000: float | None
+
+    @classmethod
+    def of(cls, version: str, corrected: Sequence[bool], failed: Sequence[bool]) -> ComparedVersion:
+        return cls(
+            version=version,
+            answers=len(corrected),
+            corrected=sum(corrected),
+            corrected_per_1000=1000 * sum(corrected) / len(corrected) if corrected else None,
+            ended=len(failed),
+            failed=sum(failed),
+            failed_per_1000=1000 * sum(failed) / len(failed) if failed else None,
+        )
+
+
+class ComparisonAnswer(BaseModel):
+    """How a new version stands. It is rolled back where the evidence of one kind reaches the threshold."""
+
+    object: Literal["adapter.comparison"] = "adapter.comparison"
+    kind: Literal["canary", "live"] = Field(
+        description="canary: a candidate against the live version; live: against the one that was live before"
+    )
+    version: ComparedVersion
+    other: ComparedVersion
+    num_answers: int = Field(description="Of the new version, after which it has stood the test")
+    evidence_corrected: float
+    evidence_failed: float
+    threshold: float
+
+
 class RolloutAnswer(BaseModel):
     generation: int
     live: str
@@ -28,6 +66,9 @@ class RolloutAnswer(BaseModel):
     phase: str
     reason: str | None
     effective_at: float | None
+    is_judged: bool = Field(
+        description="Whether the new version is compared with the other, and may be rolled back"
+    )
 
 
 class AdapterAnswer(BaseModel):
