@@ -16,7 +16,7 @@ def appears_whole(path: Path) -> Iterator[Path]:
 
     Where the block raises, nothing is left. A file takes the place of an older one; a folder does not.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         yield temporary
@@ -35,6 +35,13 @@ def appears_whole(path: Path) -> Iterator[Path]:
 def write_whole(path: Path, data: bytes) -> None:
     with appears_whole(path) as temporary:
         temporary.write_bytes(data)
+
+
+def _make_folder(folder: Path) -> None:
+    new = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for made in new:
+        _sync(made.parent)
 
 
 def _sync(path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import Connection, Select, exists, func, insert, select
+from sqlalchemy import Connection, Select, bindparam, exists, func, insert, select
 
 from ..errors import Conflict, NotFound
 from ..spans import Span
@@ -18,6 +18,15 @@ from .rows import from_row, to_row
 from .wanted import Wanted
 
 STATUSES = ("accepted", "quarantined", "rejected", "nothing_wrong", "erased")
+
+TABLE = schema.corrections
+
+# What every correction asks, composed once: that takes longer than the answer.
+STATUS = select(schema.responses.c.status).where(schema.responses.c.id == bindparam("response"))
+NEWEST = select(func.coalesce(func.max(TABLE.c.effective_sequence), 0))
+EARLIER = select(TABLE).where(
+    TABLE.c.key_id == bindparam("key"), TABLE.c.idempotency_key == bindparam("idempotency")
+)
 
 
 @dataclass(frozen=True)
@@ -62,21 +71,7 @@ class Corrections:
 
     def add(self, correction: Correction, inserted: Inserted | None = None) -> Correction:
         """The stored record, the earlier one where it is a repeat. Raises `Conflict`, `NotFound`."""
-        table = schema.corrections
-        with self._database.write() as connection:
-            if (earlier := _earlier(connection, correction)) is not None:
-                return earlier
-            status = connection.execute(
-                select(schema.responses.c.status).where(schema.responses.c.id == correction.response_id)
-            ).scalar_one_or_none()
-            if status != "kept":
-                raise NotFound(f"no response {correction.response_id!r}, or it was erased")
-            sequence = last_sequence(connection) + 1
-            stored = replace(correction, sequence=sequence, effective_sequence=sequence)
-            connection.execute(insert(table).values(to_row(stored)))
-            if inserted is not None:
-                add_insertions(connection, stored, inserted)
-        return stored
+        return self._database.write_together(lambda connection: _add(connection, correction, inserted))
 
     def earlier(self, correction: Correction) -> Correction | None:
         """The stored record that this one repeats, by its idempotency key. Raises `Conflict`."""
@@ -163,10 +158,23 @@ class Corrections:
         return {row[0]: row[1] for row in rows}
 
 
+def _add(connection: Connection, correction: Correction, inserted: Inserted | None) -> Correction:
+    if (earlier := _earlier(connection, correction)) is not None:
+        return earlier
+    status = connection.execute(STATUS, {"response": correction.response_id}).scalar_one_or_none()
+    if status != "kept":
+        raise NotFound(f"no response {correction.response_id!r}, or it was erased")
+    sequence = last_sequence(connection) + 1
+    stored = replace(correction, sequence=sequence, effective_sequence=sequence)
+    connection.execute(insert(TABLE), to_row(stored))
+    if inserted is not None:
+        add_insertions(connection, stored, inserted)
+    return stored
+
+
 def last_sequence(connection: Connection) -> int:
     # arrivals and releases count in one order, and no arrival is effective before it came
-    newest = select(func.coalesce(func.max(schema.corrections.c.effective_sequence), 0))
-    return int(connection.execute(newest).scalar_one())
+    return int(connection.execute(NEWEST).scalar_one())
 
 
 def _trainable(up_to: int | None = None) -> Select[Any]:
@@ -190,12 +198,8 @@ def spans_to_json(spans: Iterable[Span]) -> list[dict[str, Any]]:
 def _earlier(connection: Connection, correction: Correction) -> Correction | None:
     if correction.idempotency_key is None:
         return None
-    table = schema.corrections
-    row = connection.execute(
-        select(table).where(
-            table.c.key_id == correction.key_id, table.c.idempotency_key == correction.idempotency_key
-        )
-    ).one_or_none()
+    which = {"key": correction.key_id, "idempotency": correction.idempotency_key}
+    row = connection.execute(EARLIER, which).one_or_none()
     return None if row is None else _replayed(from_row(Correction, row), correction)
 
 

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError
 
 from ..errors import StateError
+from .group_commit import GroupCommit
 from .migrations import migrate
+
+T = TypeVar("T")
 
 TIMEOUT_S = 30.0
 """How long a writer waits for another one."""
 
 
 class Database:
-    """Open = migrate. `read()` and `write()` are transactions; `write()` holds SQLite's one write lock."""
+    """Open = migrate. `read()` and `write()` are transactions; `write()` holds SQLite's one write lock.
+
+    A commit is on disk when it returns, and that takes as long as the disk does: what many threads write at once goes
+    through `write_together`, which waits for the disk once for all of them.
+    """
 
     def __init__(self, url: str) -> None:
         try:
@@ -36,6 +44,10 @@ class Database:
             raise StateError(f"{parsed.get_backend_name()} is not supported yet; use a sqlite:/// URL")
         if not parsed.database or parsed.database == ":memory:":
             raise StateError("the database must be a file: several processes share it")
+        self._turn = (
+            threading.Lock()
+        )  # SQLite's own lock is asked for again and again; this one is waited for
+        self._group = GroupCommit(self.write)
         self._engine = create_engine(parsed, connect_args={"timeout": TIMEOUT_S})
         event.listen(self._engine, "connect", _configure)
         event.listen(self._engine, "begin", _begin)
@@ -58,8 +70,15 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        with self._engine.execution_options(is_write=True).begin() as connection:
+        with self._turn, self._engine.execution_options(is_write=True).begin() as connection:
             yield connection
+
+    def write_together(self, work: Callable[[Connection], T]) -> T:
+        """`write()` for a function that may share its transaction with those of other threads: see `GroupCommit.run`.
+
+        It must not write in any other way than by its connection, and should be quick: others wait for it.
+        """
+        return self._group.run(work)
 
     def empty_log(self) -> None:
         """Carry the write-ahead log into the database file: what was overwritten stands in it until then.

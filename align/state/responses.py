@@ -50,10 +50,13 @@ class Responses:
         """`put_images` stores its images; it is called under the write lock, so that no deletion of another response
         takes them away before this one is there. Call it before as well: then it finds them and holds nobody up.
         """
-        with self._database.write() as connection:
+
+        def write(connection: Connection) -> None:
             if put_images is not None:
                 put_images()
             insert_responses(connection, [response])
+
+        self._database.write_together(write)
 
     def get(self, response_id: str) -> Response:
         """Raises `NotFound`."""
