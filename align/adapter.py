@@ -6,22 +6,19 @@ whichever adapter answers.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from pathlib import Path
 from typing import Any
 
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
-from peft.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from .adapter_files import WEIGHTS_FILE, adapter_digest
 from .config import LoraSettings
 from .durable import appears_whole
 from .errors import InvalidAdapter
-
-FILES = (CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME)
 
 
 def attach_adapter(model: Any, settings: LoraSettings) -> Any:
@@ -77,23 +74,10 @@ def save_adapter(model: Any, folder: Path, base: str) -> str:
         weights = get_peft_model_state_dict(model)
         save_file(
             {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()},
-            temporary / SAFETENSORS_WEIGHTS_NAME,
+            temporary / WEIGHTS_FILE,
             metadata={"format": "pt"},
         )
     return adapter_digest(folder)
-
-
-def adapter_digest(folder: Path) -> str:
-    """SHA-256 over names and contents of the adapter's two files. Raises `InvalidAdapter` if one is missing."""
-    digest = hashlib.sha256()
-    for name in FILES:
-        try:
-            content = (folder / name).read_bytes()
-        except FileNotFoundError as error:
-            raise InvalidAdapter(f"{folder} is no adapter: {name} is missing") from error
-        digest.update(f"{name}\0{len(content)}\0".encode())
-        digest.update(content)
-    return digest.hexdigest()
 
 
 def load_adapter(model: Any, folder: Path, name: str) -> Any:
@@ -120,7 +104,7 @@ def load_adapter(model: Any, folder: Path, name: str) -> Any:
 def _tensor_names(folder: Path) -> set[str]:
     adapter_digest(folder)  # both files are there
     try:
-        with safe_open(folder / SAFETENSORS_WEIGHTS_NAME, framework="pt") as weights:
+        with safe_open(folder / WEIGHTS_FILE, framework="pt") as weights:
             return set(weights.keys())
     except SafetensorError as error:
-        raise InvalidAdapter(f"{folder / SAFETENSORS_WEIGHTS_NAME} is damaged: {error}") from error
+        raise InvalidAdapter(f"{folder / WEIGHTS_FILE} is damaged: {error}") from error

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+from align.adapter_files import adapter_digest
 from align.errors import InvalidAdapter
 from align.state import Adapter, Blobs, Store
 
@@ -49,8 +50,6 @@ class Replica:
     def _fetch(self, adapter: Adapter) -> Path:
         """A local folder with the files that were published. Raises `NotFound`, `InvalidAdapter`."""
         folder = self.blobs.fetch_folder(adapter.blob)
-        from align.adapter import adapter_digest  # here, because it brings torch
-
         if adapter_digest(folder) != adapter.digest:
             raise InvalidAdapter(f"the files of {adapter.version} are damaged; restore them from a backup")
         return folder

@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from tiny_models import tiny_llava
 from transformers import AutoModelForImageTextToText
 
-from align.adapter import adapter_digest, attach_adapter, load_adapter, save_adapter, target_pattern
+from align.adapter import attach_adapter, load_adapter, save_adapter, target_pattern
+from align.adapter_files import adapter_digest
 from align.config import LoraSettings
 from align.errors import InvalidAdapter
 from align.rendering import Renderer

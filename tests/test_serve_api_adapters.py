@@ -9,7 +9,7 @@ import pytest
 from records import adapter_row
 from served import FAST, MODEL, Served, error, serving, wait_until
 
-from align.adapter import adapter_digest
+from align.adapter_files import adapter_digest
 from serve.settings import CanarySettings
 
 

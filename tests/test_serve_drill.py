@@ -13,7 +13,7 @@ from command_line import Errata, command_line, complaint
 from records import adapter_row
 from served import MODEL, Served, listening, serving
 
-from align.adapter import adapter_digest
+from align.adapter_files import adapter_digest
 from align.errors import InvalidAdapter
 from serve.drill.drill import drill
 from serve.drill.figures import Figures, Tail, figures, tail

@@ -11,7 +11,7 @@ import pytest
 from records import adapter_row, correction, response, running
 from served import serving, wait_until
 
-from align.adapter import adapter_digest
+from align.adapter_files import adapter_digest
 from align.errors import NotFound
 from align.state import Blobs, Rollout, Store
 from align.state.rollouts import INITIAL, Desired

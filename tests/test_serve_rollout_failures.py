@@ -17,7 +17,7 @@ from records import adapter_row
 from replica_process import ReplicaProcess
 from served import FAST, wait_until
 
-from align.adapter import adapter_digest
+from align.adapter_files import adapter_digest
 from align.state import Blobs, Store
 from serve.replica import Replica
 from serve.settings import RolloutSettings, Settings

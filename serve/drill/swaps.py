@@ -13,6 +13,7 @@ import httpx
 from serve.errors import ServeError
 
 POLL_S = 0.05
+CHECK_S = 1.0
 SWAP_S = 60.0
 MAX_REQUESTS = 32
 ROLLBACK_EVERY = 5
@@ -71,39 +72,40 @@ class Operator:
         asked = time.monotonic()
         path = "adapters/rollback" if version is None else f"adapters/{version}/promote"
         rollout = await self._json("POST", path)
-        await self._in_force(rollout["generation"])
         await self._all_switched(rollout["generation"])
         self._live, self._previous = rollout["live"], was
         has_loaded = self._live not in {"base", *before}
         return Swap(self._live, was, asked, time.monotonic(), has_loaded)
 
-    async def _in_force(self, generation: int) -> None:
-        deadline = time.monotonic() + SWAP_S
-        while time.monotonic() < deadline:
-            adapters = await self._adapters()
-            if adapters["in_force"]["generation"] >= generation:
-                return
-            if adapters["rollout"]["phase"] == "abandoned":
-                raise ServeError(f"a swap was abandoned: {adapters['rollout']['reason']}")
-            await asyncio.sleep(POLL_S)
-        raise ServeError(f"generation {generation} was not in force within {SWAP_S:g} s")
-
     async def _all_switched(self, generation: int) -> None:
-        """Each request reaches one replica that nobody can choose, mostly the one with less to do: so several ask at
-        once, and twice as many each time that one has not answered.
+        """A look is one request, so that looking costs the server little. It reaches a replica that nobody can choose,
+        mostly the one with less to do: once one has switched, several ask at once, and twice as many each time.
         """
         deadline = time.monotonic() + SWAP_S
+        next_check = time.monotonic() + CHECK_S
         switched: set[str] = set()
-        num_requests = self._num_replicas
+        num_requests = 1
         while len(switched) < self._num_replicas:
-            if time.monotonic() > deadline:
-                raise ServeError(f"{len(switched)} of {self._num_replicas} replicas switched in {SWAP_S:g} s")
-            num_requests = min(2 * num_requests, MAX_REQUESTS)
-            answers = await asyncio.gather(
-                *(self._client.get(f"{self._address}/readyz") for _ in range(num_requests))
-            )
-            states = [answer.json() for answer in answers]
+            states = await asyncio.gather(*(self._readiness() for _ in range(num_requests)))
             switched |= {state["replica"] for state in states if state["generation"] >= generation}
+            if switched:
+                num_requests = min(max(self._num_replicas, 2 * num_requests), MAX_REQUESTS)
+                continue
+            if time.monotonic() > next_check:
+                next_check += CHECK_S
+                await self._check_not_abandoned(generation)
+            if time.monotonic() > deadline:
+                raise ServeError(f"generation {generation} was not in force within {SWAP_S:g} s")
+            await asyncio.sleep(POLL_S)
+
+    async def _check_not_abandoned(self, generation: int) -> None:
+        rollout = (await self._adapters())["rollout"]
+        if rollout["generation"] == generation and rollout["phase"] == "abandoned":
+            raise ServeError(f"a swap was abandoned: {rollout['reason']}")
+
+    async def _readiness(self) -> dict[str, Any]:
+        answer: dict[str, Any] = (await self._client.get(f"{self._address}/readyz")).json()
+        return answer
 
     async def _adapters(self) -> dict[str, Any]:
         return await self._json("GET", "adapters")

@@ -15,10 +15,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from align.adapter_files import CONFIG_FILE, WEIGHTS_FILE
 from align.errors import InvalidAdapter
 
-CONFIG_FILE = "adapter_config.json"
-WEIGHTS_FILE = "adapter_model.safetensors"
 TENSOR_NAME = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>A|B)\.weight")
 REFUSED_SETTINGS = (
     "use_dora",
