@@ -6,11 +6,12 @@ All that it decides from is in the store. Of several that decide the same, the s
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 import structlog
 
 from align.errors import Conflict
-from align.state import Rollout, Store
+from align.state import Rollout, Store, Terms
 from align.state.outcomes import Generations
 from align.state.rollouts import BASE, Desired
 
@@ -99,46 +100,53 @@ def compare(store: Store, desired: Desired, now: float) -> Comparison | None:
     terms, moment = in_force.as_terms, in_force.effective_at
     if terms is None or moment is None:
         return None
+    num, num_others = terms.num_answers, MAX_PER_BLOCK * terms.num_answers
     own = Generations(in_force.generation, in_force.generation)
     is_canary = in_force.candidate is not None
     if in_force.candidate is not None:
-        version, other, others = in_force.candidate, in_force.live, own
+        new = _Side(in_force.candidate, own, now, num)
+        other = _Side(in_force.live, own, now, num_others)
     else:
-        version, other = in_force.live, desired.previous(in_force)
-        others = Generations(0, in_force.generation - 1)
-    until = now if is_canary else moment
-    settled = now - terms.settled_s
-    num, num_others = terms.num_answers, MAX_PER_BLOCK * terms.num_answers
-    outcomes = store.outcomes
-    corrected = (
-        outcomes.corrected(version, own, until=settled, settled_s=terms.settled_s, limit=num),
-        outcomes.corrected(
-            other,
-            others,
-            until=min(until, settled),
-            settled_s=terms.settled_s,
-            limit=num_others,
-            is_newest=not is_canary,
-        ),
-    )
-    failed = (
-        outcomes.failed(version, own, until=now, limit=num),
-        outcomes.failed(other, others, until=until, limit=num_others, is_newest=not is_canary),
-    )
-    sizes = [
-        answers_per_block(in_force.share) if is_canary else _size(len(one), num)
-        for _, one in (corrected, failed)
-    ]
+        new = _Side(in_force.live, own, now, num)
+        before = Generations(0, in_force.generation - 1)
+        other = _Side(desired.previous(in_force), before, moment, num_others, is_newest=True)
+
+    def outcomes(name: str, of_new: list[bool], of_other: list[bool]) -> Outcomes:
+        # the answers of the version before are all there are: they have to last for as many of the new one's
+        size = answers_per_block(in_force.share) if is_canary else max(1, len(of_other) // num)
+        return Outcomes(name, of_new, of_other, size)
+
     return Comparison(
-        version,
-        other,
+        new.version,
+        other.version,
         is_canary,
         terms,
-        Outcomes("corrected", *corrected, sizes[0]),
-        Outcomes("failed", *failed, sizes[1]),
+        outcomes("corrected", *(side.corrected(store, terms, now) for side in (new, other))),
+        outcomes("failed", *(side.failed(store) for side in (new, other))),
     )
 
 
-def _size(num_others: int, num: int) -> int:
-    """Of a block, such that the other's answers last for as many of the new version's."""
-    return max(1, num_others // num)
+@dataclass(frozen=True)
+class _Side:
+    """Which answers of a version are compared."""
+
+    version: str
+    generations: Generations
+    until: float  # when they had ended, in seconds since the epoch
+    limit: int
+    is_newest: bool = False
+
+    def corrected(self, store: Store, terms: Terms, now: float) -> list[bool]:
+        return store.outcomes.corrected(
+            self.version,
+            self.generations,
+            until=min(self.until, now - terms.settled_s),
+            settled_s=terms.settled_s,
+            limit=self.limit,
+            is_newest=self.is_newest,
+        )
+
+    def failed(self, store: Store) -> list[bool]:
+        return store.outcomes.failed(
+            self.version, self.generations, until=self.until, limit=self.limit, is_newest=self.is_newest
+        )

@@ -9,10 +9,13 @@ from .figures import Figures, Tail
 MAX_GAP_RATIO = 1.2
 MAX_SECONDS = 2.0
 MAX_GROWTH = 0.01
+ENOUGH_SWAPS = 50
 
 
 def table(figures: Figures) -> Table:
     result = Table("", "measured", "goal", title="Swaps under load, as seen from the outside")
+    if figures.to_last_replica.num < ENOUGH_SWAPS:
+        result.caption = "So few swaps show whether answers are dropped or mixed, and little about the tails."
     versions = ", ".join(f"{number:,} by {version}" for version, number in figures.by_version.items())
     result.add_row("requests", f"{figures.num_requests:,}: {versions}", "")
     result.add_row("failed", str(len(figures.failures)), _goal("0", is_met=not figures.failures))

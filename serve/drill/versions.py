@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -29,7 +30,9 @@ def publish_random(model: str, store: Store, blobs: Blobs, seed: int) -> list[Ad
 
 def _random(base: Any, seed: int) -> Any:
     torch.manual_seed(seed)
-    adapted = attach_adapter(copy.deepcopy(base), LoraSettings(rank=RANK, alpha=RANK))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers for what is deprecated there
+        adapted = attach_adapter(copy.deepcopy(base), LoraSettings(rank=RANK, alpha=RANK))
     with torch.no_grad():
         for name, weights in adapted.named_parameters():
             if ".lora_B." in name:
