@@ -31,6 +31,9 @@ from .schema import (
     PromoteRequest,
     RolloutAnswer,
 )
+from .statuses import WITH_BODY, refusals
+
+CHANGES = refusals(*WITH_BODY, 404, 409)
 
 
 def adapters_router(replica: Replica) -> APIRouter:
@@ -42,7 +45,7 @@ def adapters_router(replica: Replica) -> APIRouter:
         """All versions in short, newest first; the newest rollout, and the one in force."""
         return await run_in_threadpool(_overview, store)
 
-    @router.get("/comparison", dependencies=[Depends(may_chat)])
+    @router.get("/comparison", dependencies=[Depends(may_chat)], responses=refusals(404))
     async def comparison() -> ComparisonAnswer:
         """How the new version stands against the other: corrections and failures by version, and the evidence."""
 
@@ -54,12 +57,14 @@ def adapters_router(replica: Replica) -> APIRouter:
 
         return _comparison(await run_in_threadpool(look))
 
-    @router.get("/{version}", dependencies=[Depends(may_chat)])
+    @router.get("/{version}", dependencies=[Depends(may_chat)], responses=refusals(404))
     async def one(version: str) -> AdapterStoryAnswer:
         """Where one version comes from and what it did: run, manifest, report, rollouts, answers."""
         return _story(await run_in_threadpool(adapter_story, store, version))
 
-    @router.post("/rollback", status_code=202, dependencies=[Depends(may_administer)])
+    @router.post(
+        "/rollback", status_code=202, dependencies=[Depends(may_administer)], responses=refusals(409)
+    )
     async def rollback() -> RolloutAnswer:
         """End the candidate's share; without one, go back to the version that was live before this one."""
 
@@ -74,17 +79,19 @@ def adapters_router(replica: Replica) -> APIRouter:
 
         return _rollout(await run_in_threadpool(propose))
 
-    @router.post("/{version}/admit", dependencies=[Depends(may_administer)])
+    @router.post("/{version}/admit", dependencies=[Depends(may_administer)], responses=CHANGES)
     async def admit(version: str, body: Body | None = None) -> AdapterAnswer:
         """Let a version that the gate held for review serve after all; `promote` then makes it live."""
         return _adapter(await run_in_threadpool(store.adapters.admit, version))
 
-    @router.post("/{version}/retire", dependencies=[Depends(may_administer)])
+    @router.post("/{version}/retire", dependencies=[Depends(may_administer)], responses=CHANGES)
     async def retire(version: str, body: Body | None = None) -> AdapterAnswer:
         """Never let a version serve again; refused while it is served. Its files and its story stay."""
         return _adapter(await run_in_threadpool(store.adapters.retire, version))
 
-    @router.post("/{version}/promote", status_code=202, dependencies=[Depends(may_administer)])
+    @router.post(
+        "/{version}/promote", status_code=202, dependencies=[Depends(may_administer)], responses=CHANGES
+    )
     async def promote(version: str, body: PromoteRequest | None = None) -> RolloutAnswer:
         """Serve an admitted version, or `base`, to everyone or to a share of the requests."""
         share = body.share if body is not None else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Depends
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from align.errors import NotFound
@@ -13,7 +13,9 @@ from serve.replica import Replica
 
 from .auth import may_administer, may_chat
 from .schema import AlignmentAnswer, AlignmentList, Body
+from .statuses import WITH_BODY, Documented, content, refusals
 
+PAGE: Documented = {**content("text/html"), **refusals(404)}
 PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 """A report is text, a style sheet and drawings; nothing in it may load or run."""
 
@@ -21,7 +23,7 @@ PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 def alignments_router(replica: Replica) -> APIRouter:
     router, runs = APIRouter(prefix="/v1/alignments"), replica.store.runs
 
-    @router.post("", status_code=202, dependencies=[Depends(may_administer)])
+    @router.post("", status_code=202, dependencies=[Depends(may_administer)], responses=refusals(*WITH_BODY))
     async def start(body: Body | None = None) -> AlignmentAnswer:
         """Ask for a run, or get the one that is already waiting."""
         return alignment_answer(await run_in_threadpool(runs.request, "request"))
@@ -31,18 +33,25 @@ def alignments_router(replica: Replica) -> APIRouter:
         """The last 100 runs, newest first."""
         return AlignmentList(data=[alignment_answer(run) for run in await run_in_threadpool(runs.recent)])
 
-    @router.get("/{run_id}", dependencies=[Depends(may_chat)])
+    @router.get("/{run_id}", dependencies=[Depends(may_chat)], responses=refusals(404))
     async def one(run_id: str) -> AlignmentAnswer:
         """How one run stands, or how it ended and why."""
         return alignment_answer(await run_in_threadpool(runs.get, run_id))
 
-    @router.post("/{run_id}/cancel", dependencies=[Depends(may_administer)])
+    @router.post(
+        "/{run_id}/cancel", dependencies=[Depends(may_administer)], responses=refusals(*WITH_BODY, 404, 409)
+    )
     async def cancel(run_id: str, body: Body | None = None) -> AlignmentAnswer:
         """End a run that waits or is under way: training stops within seconds, a measurement at its end."""
         return alignment_answer(await run_in_threadpool(runs.cancel, run_id))
 
-    @router.get("/{run_id}/report", dependencies=[Depends(may_chat)], response_class=HTMLResponse)
-    async def report(run_id: str) -> HTMLResponse:
+    @router.get(
+        "/{run_id}/report",
+        dependencies=[Depends(may_chat)],
+        response_class=Response,
+        responses=PAGE,
+    )
+    async def report(run_id: str) -> Response:
         """What the gate measured and decided, as a page with plots."""
         page = await run_in_threadpool(_page, replica, run_id)
         return HTMLResponse(page, headers={"Content-Security-Policy": PAGE_POLICY})

@@ -26,7 +26,7 @@ from .measure import Measure
 from .models import models_router
 from .responses import responses_router
 from .reviews import reviews_router
-from .schema import ErrorAnswer
+from .statuses import EVERYWHERE, GUARDED
 
 
 def build_app(replica: Replica) -> FastAPI:
@@ -36,10 +36,7 @@ def build_app(replica: Replica) -> FastAPI:
         version=version("errata-server"),
         docs_url=None,
         redoc_url=None,
-        responses={
-            "4XX": {"model": ErrorAnswer, "description": "Refused; the message says why and what to do"},
-            "5XX": {"model": ErrorAnswer, "description": "Failed; the server's log says more"},
-        },
+        responses=EVERYWHERE,
     )
     install_error_handlers(app)
     install_docs(app)
@@ -54,9 +51,9 @@ def build_app(replica: Replica) -> FastAPI:
         adapters_router(replica),
         reviews_router(replica),
         alignments_router(replica),
-        health_router(replica),
     ):
-        app.include_router(router)
+        app.include_router(router, responses=GUARDED)
+    app.include_router(health_router(replica))
     app.add_middleware(
         Door,
         gatekeeper=Gatekeeper(replica.store, is_loopback=settings.is_loopback),

@@ -26,8 +26,23 @@ from .completion import Answer, Completion
 from .errors import error_body, status_of
 from .logprobs import logprobs_json
 from .measure import HUNG_UP
-from .schema import ChatRequest
+from .schema import ChatRequest, CompletionAnswer
+from .statuses import WITH_BODY, Documented, refusals
 
+EVENT = {
+    "type": "object",
+    "description": "`data` is OpenAI's chat.completion.chunk as JSON; an error, as elsewhere; or [DONE] at the end",
+    "properties": {"data": {"type": "string"}},
+    "required": ["data"],
+}
+ANSWERS: Documented = {
+    200: {
+        "model": CompletionAnswer,
+        "content": {"text/event-stream": {"schema": EVENT}},
+        "description": "The answer, or with `stream` its chunks as server-sent events",
+    },
+    **refusals(*WITH_BODY, 404, 503, 504),
+}
 log = structlog.get_logger()
 
 
@@ -35,7 +50,7 @@ def chat_router(replica: Replica) -> APIRouter:
     router, answers = APIRouter(), Answers(replica)
     hold_s = replica.settings.stream_hold_s
 
-    @router.post("/v1/chat/completions", response_model=None)
+    @router.post("/v1/chat/completions", response_model=None, responses=ANSWERS)
     async def complete(
         body: ChatRequest, key: Annotated[Key, Depends(may_chat)], request: Request
     ) -> HTTPResponse:

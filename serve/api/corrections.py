@@ -15,21 +15,22 @@ from serve.replica import Replica
 
 from .auth import Visitor, may_correct_this, own_response
 from .schema import CorrectionAnswer, CorrectionList, CorrectionQuery, CorrectionStory, UseAnswer
+from .statuses import refusals
 
 
 def corrections_router(replica: Replica) -> APIRouter:
     router, store = APIRouter(), replica.store
 
-    @router.get("/v1/feedback")
-    @router.get("/feedback")
+    @router.get("/v1/feedback", responses=refusals(400, 404))
+    @router.get("/feedback", responses=refusals(400, 404))
     async def every(
         query: Annotated[CorrectionQuery, Query()], key: Annotated[Key, Depends(may_correct_this)]
     ) -> CorrectionList:
         """Corrections of this key's own answers, of all with admin; the newest first, a page at a time."""
         return await run_in_threadpool(_page, store, query, key)
 
-    @router.get("/v1/feedback/{correction_id}")
-    @router.get("/feedback/{correction_id}")
+    @router.get("/v1/feedback/{correction_id}", responses=refusals(404))
+    @router.get("/feedback/{correction_id}", responses=refusals(404))
     async def show(correction_id: str, key: Annotated[Key, Depends(may_correct_this)]) -> CorrectionStory:
         """A correction as it is stored, with the text that was served and the adapters that learned from it."""
 

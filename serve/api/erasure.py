@@ -14,6 +14,7 @@ from serve.replica import Replica
 
 from .auth import check_own, may_administer, may_chat, may_correct, own_response
 from .schema import ErasureAnswer
+from .statuses import refusals
 
 log = structlog.get_logger()
 
@@ -23,8 +24,8 @@ Kind = Literal["chat.completion.deleted", "correction.deleted", "source.deleted"
 def erasure_router(replica: Replica) -> APIRouter:
     router, store, blobs = APIRouter(), replica.store, replica.blobs
 
-    @router.delete("/v1/responses/{response_id}")
-    @router.delete("/v1/chat/completions/{response_id}")
+    @router.delete("/v1/responses/{response_id}", responses=refusals(404))
+    @router.delete("/v1/chat/completions/{response_id}", responses=refusals(404))
     async def response(response_id: str, key: Annotated[Key, Depends(may_chat)]) -> ErasureAnswer:
         """Forget an answer, its question, its images and its corrections: the key's own, or any with admin."""
 
@@ -33,8 +34,8 @@ def erasure_router(replica: Replica) -> APIRouter:
 
         return _answer(response_id, "chat.completion.deleted", await run_in_threadpool(erase))
 
-    @router.delete("/v1/feedback/{correction_id}")
-    @router.delete("/feedback/{correction_id}")
+    @router.delete("/v1/feedback/{correction_id}", responses=refusals(404))
+    @router.delete("/feedback/{correction_id}", responses=refusals(404))
     async def correction(correction_id: str, key: Annotated[Key, Depends(may_correct)]) -> ErasureAnswer:
         """Forget a correction, the key's own or any with admin; the response stays."""
 
@@ -45,7 +46,9 @@ def erasure_router(replica: Replica) -> APIRouter:
 
         return _answer(correction_id, "correction.deleted", await run_in_threadpool(erase))
 
-    @router.delete("/v1/sources/{source_id:path}", dependencies=[Depends(may_administer)])
+    @router.delete(
+        "/v1/sources/{source_id:path}", dependencies=[Depends(may_administer)], responses=refusals(404)
+    )
     async def source(source_id: str) -> ErasureAnswer:
         """Forget all that was answered to a key or corrected with it, or what one author corrected: KEY/AUTHOR.
 

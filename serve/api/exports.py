@@ -9,11 +9,11 @@ import tempfile
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import structlog
 from fastapi import APIRouter, Depends, Query
-from fastapi.responses import StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
@@ -24,23 +24,22 @@ from serve.replica import Replica
 from .archive import tar_pieces
 from .auth import may_administer
 from .schema import ExportQuery
+from .statuses import Documented, content, refusals
 
 if TYPE_CHECKING:
     from align.formats.exporting import Exported
 
 LEFT_S = 24 * 3600.0
 """A folder that is so old was left by a crash, and is not being sent."""
-TAR: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"application/x-tar": {"schema": {"type": "string", "format": "binary"}}}}
-}
+TAR: Documented = {**content("application/x-tar", format="binary"), **refusals(400, 409)}
 log = structlog.get_logger()
 
 
 def exports_router(replica: Replica) -> APIRouter:
     router, exports = APIRouter(), replica.settings.state / "exports"
 
-    @router.get("/v1/feedback/export", response_class=StreamingResponse, responses=TAR)
-    @router.get("/feedback/export", response_class=StreamingResponse, responses=TAR)
+    @router.get("/v1/feedback/export", response_class=Response, responses=TAR)
+    @router.get("/feedback/export", response_class=Response, responses=TAR)
     async def export(
         query: Annotated[ExportQuery, Query()], _key: Annotated[Key, Depends(may_administer)]
     ) -> TarResponse:

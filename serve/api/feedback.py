@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from hashlib import sha256
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query
 from fastapi import Response as HTTPResponse
@@ -24,10 +24,12 @@ from serve.settings import CorrectionLimits
 from .auth import Visitor, may_correct_this, own_response
 from .corrections import correction_answer
 from .schema import CorrectionAnswer, CorrectionOptions, CorrectionPreview, CorrectionRequest
+from .statuses import WITH_BODY, Documented, refusals
 
-ANSWERS: dict[int | str, dict[str, Any]] = {
+ANSWERS: Documented = {
     200: {"model": CorrectionPreview, "description": "With `dryrun`: what would be stored"},
     201: {"model": CorrectionAnswer, "description": "It is on disk"},
+    **refusals(*WITH_BODY, 404, 409, 410, 422),
 }
 
 

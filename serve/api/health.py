@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import asdict
-from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 from fastapi import APIRouter
-from fastapi.responses import PlainTextResponse, Response
+from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.concurrency import run_in_threadpool
 
@@ -19,10 +18,9 @@ from serve.metrics import deployment_page
 from serve.replica import Replica
 
 from .schema import HealthAnswer, MetricsTarget, ReadinessAnswer
+from .statuses import Documented, content
 
-BEHIND: dict[int | str, dict[str, Any]] = {
-    503: {"model": ReadinessAnswer, "description": "It does not hold what is in force yet"}
-}
+BEHIND: Documented = {503: {"model": ReadinessAnswer, "description": "It does not hold what is in force yet"}}
 
 
 def health_router(replica: Replica) -> APIRouter:
@@ -53,7 +51,7 @@ def health_router(replica: Replica) -> APIRouter:
         alive = await run_in_threadpool(replica.store.replicas.alive, _since(replica))
         return [_target(one) for one in alive if one.url]
 
-    @router.get("/metrics", response_class=PlainTextResponse)
+    @router.get("/metrics", response_class=Response, responses=content("text/plain"))
     async def metrics() -> Response:
         """The figures of all replicas, for Prometheus."""
         alive = await run_in_threadpool(replica.store.replicas.alive, _since(replica))

@@ -14,6 +14,7 @@ from serve.rollout import choose_version
 from .auth import may_chat
 from .schema import ModelAnswer, ModelList
 from .schema.models import Role
+from .statuses import refusals
 
 
 def models_router(replica: Replica) -> APIRouter:
@@ -43,7 +44,7 @@ def models_router(replica: Replica) -> APIRouter:
         """The model as it is served now, and each version that can be pinned: NAME@v0001, NAME@base."""
         return ModelList(data=await run_in_threadpool(models))
 
-    @router.get("/{model_id:path}", dependencies=[Depends(may_chat)])
+    @router.get("/{model_id:path}", dependencies=[Depends(may_chat)], responses=refusals(404, 503))
     async def one(model_id: str) -> ModelAnswer:
         """What a model's name stands for now."""
         in_force, loaded = replica.reconciler.in_force(), replica.engine.stats().adapters

@@ -16,6 +16,7 @@ from serve.replica import Replica
 from .auth import may_chat_or_correct, own_response
 from .corrections import correction_answer
 from .schema import CorrectionAnswer, ResponseRecord
+from .statuses import refusals
 
 MAX_CORRECTIONS = 100
 
@@ -23,7 +24,7 @@ MAX_CORRECTIONS = 100
 def responses_router(replica: Replica) -> APIRouter:
     router, store = APIRouter(prefix="/v1/responses"), replica.store
 
-    @router.get("/{response_id}")
+    @router.get("/{response_id}", responses=refusals(404, 410))
     async def one(response_id: str, key: Annotated[Key, Depends(may_chat_or_correct)]) -> ResponseRecord:
         """What was asked and answered, with its corrections: the key's own, or any with admin."""
 

@@ -14,6 +14,7 @@ from serve.replica import Replica
 
 from .auth import may_administer
 from .schema import ReviewRequest, WaitingCorrection, WaitingList
+from .statuses import WITH_BODY, refusals
 
 MAX_SEQUENCE = 2**63 - 1
 """A database's largest number."""
@@ -23,7 +24,7 @@ log = structlog.get_logger()
 def reviews_router(replica: Replica) -> APIRouter:
     router, store = APIRouter(prefix="/v1/reviews"), replica.store
 
-    @router.get("", dependencies=[Depends(may_administer)])
+    @router.get("", dependencies=[Depends(may_administer)], responses=refusals(400))
     async def waiting(
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
         after: Annotated[int, Query(ge=0, le=MAX_SEQUENCE)] = 0,
@@ -38,7 +39,7 @@ def reviews_router(replica: Replica) -> APIRouter:
 
         return await run_in_threadpool(read)
 
-    @router.post("/{correction_id}")
+    @router.post("/{correction_id}", responses=refusals(*WITH_BODY, 404, 409))
     async def review(
         correction_id: str, body: ReviewRequest, key: Annotated[Key, Depends(may_administer)]
     ) -> WaitingCorrection:

@@ -14,6 +14,7 @@ from .adapters import (
 from .alignments import AlignmentAnswer, AlignmentList
 from .body import Body
 from .chat import ChatMessage, ChatRequest, ImagePart, ImageURL, StreamOptions, TextPart
+from .completions import CompletionAnswer
 from .corrections import (
     CorrectionAnswer,
     CorrectionList,
@@ -46,6 +47,7 @@ __all__ = [
     "ChatRequest",
     "ComparedVersion",
     "ComparisonAnswer",
+    "CompletionAnswer",
     "CorrectionAnswer",
     "CorrectionList",
     "CorrectionOptions",

@@ -91,7 +91,9 @@ class ChatRequest(_Nullable):
     )
     presence_penalty: Penalty = 0.0
     frequency_penalty: Penalty = 0.0
-    logit_bias: dict[TokenId, Annotated[float, Field(ge=-100, le=100)]] = Field({}, max_length=1024)
+    logit_bias: dict[TokenId, Annotated[float, Field(ge=-100, le=100)]] = Field(
+        {}, max_length=1024, json_schema_extra={"additionalProperties": False}
+    )
     logprobs: bool = False
     top_logprobs: int | None = Field(None, ge=0, le=20, description="With logprobs only")
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
