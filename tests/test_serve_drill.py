@@ -183,7 +183,9 @@ def swaps_of(address: str, versions: list[str], count: int) -> list[Swap]:
         async with httpx.AsyncClient(base_url=f"{address}/v1/", trust_env=False) as client:
             operator = Operator(client, address, versions, num_replicas=1)
             await operator.start()
-            return [await operator.swap(number) for number in range(count)]
+            swaps = [await operator.swap(number) for number in range(count)]
+            await operator.end()
+            return swaps
 
     return asyncio.run(run())
 
@@ -194,7 +196,10 @@ def test_a_swap_ends_when_the_last_replica_answers_by_it(served: Served) -> None
     assert [(swap.version, swap.was) for swap in swaps[:2]] == [("v0003", "v0002"), ("v0001", "v0003")]
     assert [swap.has_loaded for swap in swaps] == [True, True, True, True, False]  # the fifth is a rollback
     moments = [rollout.effective_at or 0.0 for rollout in served.store.rollouts.desired().committed]
-    assert len(moments) == 1 + 2 + 5  # the initial one, the two that are made resident, the swaps
+    assert (
+        len(moments) == 1 + 2 + 5 + 1
+    )  # the initial one, two that are made resident, the swaps, the way back
+    assert served.store.rollouts.in_force().live == "base", "what was live before is live again"
     assert all(swap.switched - swap.asked >= served.replica.settings.rollout.commit_ahead_s for swap in swaps)
 
 

@@ -67,6 +67,7 @@ async def _under_load(
                     on_swap(number + 1)
             finally:
                 load.stop()
+        await operator.end()
     return Record(load.seen, swaps, memory)
 
 

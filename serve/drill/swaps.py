@@ -48,12 +48,13 @@ class Operator:
         self._address = address
         self._versions = versions
         self._num_replicas = num_replicas
+        self._first = ""
         self._live = ""
         self._previous = ""
 
     async def start(self) -> None:
         """Make two versions resident, so that every later promotion has one before it to go back to."""
-        self._live = (await self._adapters())["in_force"]["live"]
+        self._first = self._live = (await self._adapters())["in_force"]["live"]
         for version in self._versions[:2]:
             if version != self._live:
                 await self._change(version)
@@ -62,10 +63,10 @@ class Operator:
         """The `number`-th one, to its end. Raises `ServeError` where it is abandoned or takes too long."""
         return await self._change(next_version(number, self._versions, self._live, self._previous))
 
-    async def serve(self, version: str) -> None:
-        """Bring that version back, where another one is live."""
-        if self._live != version:
-            await self._change(version)
+    async def end(self) -> None:
+        """Let the version answer again that did before."""
+        if self._live != self._first:
+            await self._change(self._first)
 
     async def _change(self, version: str | None) -> Swap:
         was, before = self._live, {self._live, self._previous}
