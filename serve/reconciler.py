@@ -50,6 +50,7 @@ class Reconciler:
         self._wake = threading.Event()
         self._loader = Loader(engine, store, fetch, on_outcome=self._wake.set)
         self._settings = settings
+        self._reading_lock = threading.Lock()
         self._reading: Reading | None = None
         self._reported: Replica | None = None
         self._ready_at = time.monotonic()
@@ -99,11 +100,12 @@ class Reconciler:
         return reading.desired.in_force(now)
 
     def refresh(self) -> None:
-        """Read the desired state now."""
-        at = time.monotonic()
-        desired = self._store.rollouts.desired()
-        if self._reading is None or self._reading.at < at:
-            self._reading = Reading(desired, at)
+        """Read the desired state now; of many requests that want it at once, one reads for all."""
+        asked = time.monotonic()
+        with self._reading_lock:
+            if self._reading is None or self._reading.at < asked:
+                at = time.monotonic()
+                self._reading = Reading(self._store.rollouts.desired(), at)
 
     def in_force(self) -> Rollout:
         """By this replica's clock and its last reading, without a look at the database."""

@@ -458,6 +458,32 @@ def test_a_replica_with_nothing_new_to_say_writes_only_its_heartbeat(
     assert len(reports) == 2, "what it holds has changed"
 
 
+def test_of_many_requests_that_want_to_know_what_is_in_force_one_reads_for_all(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reconciler = cluster.make(FakeEngine())
+    rollouts = cluster.replicas[0][2].rollouts
+    desired, is_let_on = rollouts.desired, threading.Event()
+    reads: list[float] = []
+
+    def read_slowly() -> object:
+        reads.append(time.monotonic())
+        assert is_let_on.wait(20.0)
+        return desired()
+
+    monkeypatch.setattr(rollouts, "desired", read_slowly)
+    askers = [threading.Thread(target=reconciler.refresh) for _ in range(12)]
+    for asker in askers:
+        asker.start()
+    wait_until(lambda: reads)
+    time.sleep(0.05)  # the others have asked by now
+    is_let_on.set()
+    for asker in askers:
+        asker.join()
+    # one more than the first, which began before the others asked; a few on a machine that is slow to start threads
+    assert 2 <= len(reads) <= 4
+
+
 @pytest.mark.parametrize(("later", "is_news_then"), [(1.9, False), (2.1, True), (-1.0, True)])
 def test_a_heartbeat_is_news_in_time_and_after_the_clock_was_set_back(
     later: float, is_news_then: bool
