@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import openai
 import pytest
 from fake_engine import FakeEngine
 from served import MODEL, SLOW, Served, body, error, events, listening, serving, wait_until
@@ -475,50 +474,6 @@ def test_many_clients_are_answered_at_once(served: Served, address: str) -> None
             return [(await response).json()["id"] for response in asked]
 
     assert len(set(asyncio.run(ask_all()))) == 6
-
-
-def test_openais_client_is_served(served: Served, address: str) -> None:
-    with openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client:
-        whole = client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "What?"}])
-        assert whole.choices[0].message.content == TEXT
-        assert whole.usage is not None
-        assert whole.usage.completion_tokens == 9
-        scored = client.chat.completions.create(
-            model=MODEL,
-            messages=[{"role": "user", "content": "What?"}],
-            logprobs=True,
-            top_logprobs=1,
-            logit_bias={"7": -100},
-            presence_penalty=0.5,
-            extra_body={"top_k": 4, "min_p": 0.1},
-        )
-        assert scored.choices[0].logprobs is not None
-        tokens = scored.choices[0].logprobs.content or []
-        assert bytes(byte for token in tokens for byte in token.bytes or []).decode() == TEXT
-        stream = client.chat.completions.create(
-            model=MODEL,
-            messages=[{"role": "user", "content": "What?"}],
-            stream=True,
-            stream_options={"include_usage": True},
-        )
-        chunks = list(stream)
-        assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == TEXT
-        assert chunks[-1].usage == whole.usage.model_copy(update={"prompt_tokens": 1, "total_tokens": 10})
-        assert [model.id for model in client.models.list()] == [MODEL, f"{MODEL}@base"]
-        with pytest.raises(openai.NotFoundError, match="the model 'gpt-5' does not exist"):
-            client.chat.completions.create(model="gpt-5", messages=[{"role": "user", "content": "What?"}])
-        with pytest.raises(openai.BadRequestError, match="tools is not supported here; leave it out"):
-            client.chat.completions.create(
-                model=MODEL,
-                messages=[{"role": "user", "content": "What?"}],
-                tools=[{"type": "function", "function": {"name": "f"}}],
-            )
-        served.engine.error_after = 2
-        broken = client.chat.completions.create(
-            model=MODEL, messages=[{"role": "user", "content": "What?"}], stream=True
-        )
-        with pytest.raises(openai.APIError, match="the fake engine broke"):
-            list(broken)
 
 
 def test_a_body_without_a_length_is_refused_while_it_is_read(tmp_path: Path) -> None:
