@@ -24,7 +24,12 @@ from serve.engine.protocol import BASE, Sampling
 from serve.engine.sequence import Sequence
 
 CONFIG = EngineConfig(
-    max_num_sequences=8, max_model_len=128, num_adapter_slots=2, max_rank=8, image_cache_bytes=20_000
+    max_num_sequences=8,
+    max_model_len=128,
+    num_adapter_slots=2,
+    max_rank=8,
+    image_cache_bytes=20_000,
+    cache_bytes=4_000_000,
 )
 MIB = 2**20
 
@@ -108,5 +113,6 @@ def test_a_thousand_requests_leave_nothing_behind(
     kept = sum(len(one) for one in features._kept.values())
     assert 0 < features._num_bytes <= CONFIG.image_cache_bytes
     assert kept < 50
+    assert 0 < engine._runner._reader._prefixes.num_bytes <= CONFIG.prefix_share * 4_000_000
     assert grown < 200, f"{grown} objects more"
     assert held < 8 * MIB, f"{held / MIB:.1f} MiB more"

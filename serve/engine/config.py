@@ -32,6 +32,13 @@ class EngineConfig(BaseModel):
         description="Of a GPU's memory, for weights, keys and values; the rest is for the work of a step. "
         "On a CPU keys and values get this share of the memory that is free, but at most 4 GiB.",
     )
+    prefix_share: float = Field(
+        default=0.1,
+        ge=0,
+        lt=1,
+        description="Of the memory for keys and values, what keeps prompts that were read, so that another that begins "
+        "alike is answered sooner; 0 keeps none.",
+    )
     max_waiting: int = Field(
         default=256, ge=0, description="Sequences that wait for a place; beyond it the engine is full."
     )

@@ -13,23 +13,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
 from align.conversation import Conversation
 from align.errors import AlignError, InvalidAdapter
 from align.rendering import Rendered, Renderer
 
-from ..errors import EngineFull, InvalidPrompt, ServeError, SettingsError
+from ..errors import EngineFull, InvalidPrompt, ServeError
 from .adapters import LowRank, read_adapter
 from .admission import check_length, check_sampling
 from .batch import Batch
 from .config import EngineConfig
-from .device import cores, num_threads, torch_device, torch_dtype
+from .device import cores, num_threads
+from .loading import load_model
 from .protocol import BASE, Delta, EngineSetup, EngineStats, Prompt, Sampling
 from .runner import Runner
 from .scheduler import schedule
 from .sequence import Sequence
 from .slots import SlotTable
+from .soundness import check_steps
 from .vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
@@ -49,7 +50,9 @@ class TransformersEngine:
         # its own: a tokenizer that is at work in two threads can refuse with "Already borrowed"
         self._tokenizer = copy.deepcopy(renderer.tokenizer)
         vocabulary = Vocabulary(self._tokenizer)
-        self._runner = Runner(model, config, vocabulary.plain_ids(NUM_PROBE_TOKENS))
+        probe_ids = vocabulary.plain_ids(NUM_PROBE_TOKENS)
+        self._runner = Runner(model, config, probe_ids)
+        check_steps(self._runner, probe_ids, self._tokenizer)
         self._num_rows = self._runner.capacity.num_sequences
         self.max_model_len = self._runner.capacity.max_model_len
         self.setup = EngineSetup(
@@ -88,18 +91,8 @@ class TransformersEngine:
     ) -> TransformersEngine:
         """Raises `SettingsError` for a model, a length or a kind of attention that cannot be served."""
         config = config or EngineConfig()
-        renderer = Renderer.from_pretrained(path_or_id, revision)
-        auto_model = AutoModelForImageTextToText if renderer.has_vision else AutoModelForCausalLM
-        attention = None if config.attention == "auto" else config.attention
-        try:
-            model = auto_model.from_pretrained(
-                path_or_id, revision=revision, dtype=torch_dtype(config), attn_implementation=attention
-            )
-        except (ImportError, ValueError) as error:
-            if attention is None:
-                raise
-            raise SettingsError(f"attention {attention} cannot be used here: {error}") from error
-        return cls(model.to(torch_device(config)), renderer, config, num_cores)
+        model, renderer = load_model(path_or_id, config, revision)
+        return cls(model, renderer, config, num_cores)
 
     def prepare(self, conversation: Conversation, images: Mapping[str, bytes]) -> Prompt:
         try:

@@ -18,6 +18,7 @@ from .cache import SlotCache
 from .capacity import capacity
 from .config import EngineConfig
 from .device import cache_bytes
+from .reader import Reader
 from .sequence import Sequence
 from .slots import BASE_SLOT
 from .slotted_linear import Routing, install
@@ -31,8 +32,6 @@ class Runner:
         """`probe_ids` is any short text: it shows the shape of the cache and whether an adapter does something."""
         self._model = model.eval().requires_grad_(False)
         self._device = model.device
-        self._dtype = model.dtype
-        self._inner = getattr(model, "model", model)
         self._routing = Routing(config.num_adapter_slots, config.max_rank)
         self._layers = install(model, model.get_decoder(), self._routing) if config.num_adapter_slots else {}
         self._image_features = ImageFeatures(model, config.image_cache_bytes)
@@ -42,8 +41,10 @@ class Runner:
             text_config = model.config.get_text_config()
             limit = getattr(text_config, "max_position_embeddings", None)
             space = cache_bytes(config, self._device)
-            self.capacity = capacity(config, limit, _token_bytes(probed), space)
+            prefix_bytes = int(space * config.prefix_share)
+            self.capacity = capacity(config, limit, _token_bytes(probed), space - prefix_bytes)
             self._cache = SlotCache(probed, self.capacity.num_sequences, self.capacity.max_model_len)
+        self._reader = Reader(model, self._image_features, prefix_bytes)
         window = sliding_window(text_config)
         is_reached = window is not None and window.num_positions < self.capacity.max_model_len
         self._window = window if is_reached else None  # within one window it is full attention
@@ -54,33 +55,18 @@ class Runner:
         return self._cache.num_bytes
 
     @property
+    def model_name(self) -> str:
+        return type(self._model).__name__
+
+    @property
     def shapes(self) -> dict[str, tuple[int, int]]:
         """(out, in) of the layers that can be adapted, by name."""
         return {name: (layer.out_features, layer.in_features) for name, layer in self._layers.items()}
 
     def prefill(self, sequence: Sequence, row: int) -> Tensor:
         """Read the prompt into a row of the cache; logits (1, V) of the first answer token."""
-        (prompt,), features = self._image_features.replace_pixels([sequence.prompt])
-        tensors = {
-            name: tensor.to(self._device, self._dtype if tensor.is_floating_point() else None)
-            for name, tensor in prompt.tensors.items()
-        }
-        input_ids = torch.tensor([prompt.input_ids], device=self._device)
-        if hasattr(self._inner, "rope_deltas"):  # Qwen-VL keeps that of the last prompt
-            self._inner.rope_deltas = None
         self._routing.set([sequence.slot], self._device)
-        prompt_cache = DynamicCache()
-        logits: Tensor = self._model(
-            input_ids=input_ids,
-            attention_mask=torch.ones_like(input_ids),
-            past_key_values=prompt_cache,
-            use_cache=True,
-            logits_to_keep=1,
-            **tensors,
-            **features,
-        ).logits[:, -1]
-        deltas = getattr(self._inner, "rope_deltas", None)
-        sequence.position_offset = 0 if deltas is None else int(deltas.flatten()[0])
+        logits, prompt_cache = self._reader.read(sequence)
         self._cache.write(row, prompt_cache)
         return logits
 
@@ -151,8 +137,9 @@ class Runner:
             self._model(input_ids=self._probe_ids, past_key_values=cache, use_cache=True)
             assert {layer.keys.ndim for layer in cache.layers} == {4}
         except (AssertionError, AttributeError, TypeError, ValueError) as error:
-            name = type(self._model).__name__
-            raise SettingsError(f"{name} does not use the standard cache; choose another model.") from error
+            raise SettingsError(
+                f"{self.model_name} does not use the standard cache; choose another model."
+            ) from error
         return cache
 
 

@@ -1,0 +1,92 @@
+"""Prompts read before, so that another one that begins alike need not be read from its start. Knows no model.
+
+What a version read stays true as long as the version is what it is, which is always; so nothing here grows stale.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from itertools import accumulate
+
+from torch import Tensor
+
+BLOCK = 16
+"""Tokens by which beginnings are compared: fewer are not worth the copy."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A prompt as one adapter version read it."""
+
+    version: str
+    token_ids: tuple[int, ...]
+    image_ids: tuple[str, ...]
+    layers: tuple[tuple[Tensor, Tensor], ...]
+    """Keys and values of each, (1, heads, tokens, dim)."""
+    position_offset: int
+    """As in `Sequence`."""
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(keys.nbytes + values.nbytes for keys, values in self.layers)
+
+    def shares(self, version: str, token_ids: tuple[int, ...], image_ids: tuple[str, ...]) -> bool:
+        return (version, image_ids, token_ids) == (
+            self.version,
+            self.image_ids,
+            self.token_ids[: len(token_ids)],
+        )
+
+
+class Prefixes:
+    """Least recently used first out, beyond `max_bytes`."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self.num_bytes = 0
+        self._kept: OrderedDict[int, Reading] = OrderedDict()  # by the hash of all of it
+        self._beginnings: dict[
+            int, int
+        ] = {}  # from the hash of a beginning to that of the newest that has it
+
+    def longest(
+        self, version: str, token_ids: tuple[int, ...], image_ids: tuple[str, ...]
+    ) -> tuple[Reading, int] | None:
+        """The reading with which a prompt shares most, and how many tokens; all images are the same."""
+        hashes = _hashes(version, token_ids, image_ids)
+        for num_blocks in range(len(hashes), 0, -1):
+            key = self._beginnings.get(hashes[num_blocks - 1])
+            if key is None:
+                continue
+            reading, num_tokens = self._kept[key], num_blocks * BLOCK
+            if reading.shares(version, token_ids[:num_tokens], image_ids):
+                self._kept.move_to_end(key)
+                return reading, num_tokens
+        return None
+
+    def keep(self, reading: Reading) -> None:
+        key = hash((reading.version, reading.image_ids, reading.token_ids))
+        if key in self._kept or reading.num_bytes > self._max_bytes:
+            return
+        self._kept[key] = reading
+        self.num_bytes += reading.num_bytes
+        self._beginnings.update(
+            dict.fromkeys(_hashes(reading.version, reading.token_ids, reading.image_ids), key)
+        )
+        while self.num_bytes > self._max_bytes:
+            self._forget(*self._kept.popitem(last=False))
+
+    def _forget(self, key: int, reading: Reading) -> None:
+        self.num_bytes -= reading.num_bytes
+        for beginning in _hashes(reading.version, reading.token_ids, reading.image_ids):
+            if self._beginnings.get(beginning) == key:
+                del self._beginnings[beginning]
+
+
+def _hashes(version: str, token_ids: tuple[int, ...], image_ids: tuple[str, ...]) -> list[int]:
+    """Of the first block, of the first two, ..., each made from the one before."""
+    whole = len(token_ids) // BLOCK * BLOCK
+    blocks = [token_ids[start : start + BLOCK] for start in range(0, whole, BLOCK)]
+    start = hash((version, image_ids))
+    return list(accumulate(blocks, lambda before, block: hash((before, block)), initial=start))[1:]
