@@ -71,7 +71,9 @@ class Corrections:
 
     def add(self, correction: Correction, inserted: Inserted | None = None) -> Correction:
         """The stored record, the earlier one where it is a repeat. Raises `Conflict`, `NotFound`."""
-        return self._database.write_together(lambda connection: _add(connection, correction, inserted))
+        return self._database.write_together(
+            lambda connection: insert_correction(connection, correction, inserted)
+        )
 
     def earlier(self, correction: Correction) -> Correction | None:
         """The stored record that this one repeats, by its idempotency key. Raises `Conflict`."""
@@ -158,7 +160,10 @@ class Corrections:
         return {row[0]: row[1] for row in rows}
 
 
-def _add(connection: Connection, correction: Correction, inserted: Inserted | None) -> Correction:
+def insert_correction(
+    connection: Connection, correction: Correction, inserted: Inserted | None
+) -> Correction:
+    """The stored record, the earlier one where it is a repeat. Raises `Conflict`, `NotFound`."""
     if (earlier := _earlier(connection, correction)) is not None:
         return earlier
     status = connection.execute(STATUS, {"response": correction.response_id}).scalar_one_or_none()

@@ -1,0 +1,1 @@
+"""What survives a `kill -9`, and how many records a second the store takes."""
