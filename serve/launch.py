@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import logging
 import os
 import signal
@@ -10,7 +11,7 @@ import socket
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 import httpx
@@ -122,8 +123,10 @@ def running(settings: Settings) -> Iterator[None]:
             deployments.deploy(settings)
             yield
         finally:
-            deployments.shut_down()
-            ray.shutdown()
+            # Ray tells on standard output that the controller, which it has just ended, did not end by itself
+            with redirect_stdout(io.StringIO()):
+                deployments.shut_down()
+                ray.shutdown()
 
 
 def engine_setup(settings: Settings) -> EngineSetup:

@@ -48,7 +48,7 @@ def up(
     with launch.running(settings):
         address = f"http://{settings.host}:{settings.port}"
         console.print(f"[bold green]Ready[/] {address}/v1   (docs: {address}/docs, Ctrl+C ends)")
-        console.print(told(launch.engine_setup(settings)), highlight=False)
+        console.print(told(launch.engine_setup(settings)), highlight=False, soft_wrap=True)
         launch.wait_for_signal()
         console.print("Shutting down ...")
 
