@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"{_key(result)}: {'; '.join(result.verdict.reasons)}", highlight=False, soft_wrap=True
         )
         if options.json:
-            options.json.write_text(json.dumps([to_json(one) for one in results], indent=2) + "\n")
+            options.json.write_text(json.dumps(report(results), indent=2) + "\n")
     Console(width=150).print(_table(results))
 
 
@@ -70,6 +73,14 @@ def decided(options: argparse.Namespace) -> Iterator[Decided]:
                     first_scene=seed * SEED_STRIDE,
                 )
                 yield Decided(recipe, num_corrections, seed, decide(found, CONFIG.gate))
+
+
+def report(results: Sequence[Decided]) -> dict[str, Any]:
+    return {
+        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+        "date": date.today().isoformat(),
+        "decided": [to_json(one) for one in results],
+    }
 
 
 def to_json(result: Decided) -> dict[str, Any]:
