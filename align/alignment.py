@@ -49,7 +49,9 @@ def align(
         result = _train(store, run, base, frozen, config, workspace, should_stop)
         store.runs.update(run.id, status="gating", progress=_training_report(result))
         started = time.monotonic()
-        verdict, measurements = judge(store, blobs, frozen, base, Path(result.adapter), config)
+        candidate, is_over = Path(result.adapter), _watch(store, run)
+        verdict, measurements = judge(store, blobs, frozen, base, candidate, config, is_over)
+        _check(store, run)
         seconds = round(time.monotonic() - started, 1)
         Report(run.id, manifest, verdict, measurements).write(workspace / "report")
         blobs.put_folder(workspace / "report", report_folder(run.id))
@@ -59,12 +61,18 @@ def align(
 
 
 def judge(
-    store: Store, blobs: Blobs, frozen: Frozen, base: str, candidate: Path, config: AlignmentConfig
+    store: Store,
+    blobs: Blobs,
+    frozen: Frozen,
+    base: str,
+    candidate: Path,
+    config: AlignmentConfig,
+    is_over: Callable[[], bool] = lambda: False,
 ) -> tuple[Verdict, Measurements]:
     """Measure live and candidate on the same items, and decide. What cannot be measured is refused."""
     live = None if frozen.live == BASE else blobs.fetch_folder(store.adapters.get(frozen.live).blob)
     try:
-        measurements = measure(base, live, candidate, frozen.held_out, frozen.general, config)
+        measurements = measure(base, live, candidate, frozen.held_out, frozen.general, config, is_over)
     except (AlignError, RuntimeError) as error:  # torch raises RuntimeError for memory and for shapes
         return Verdict("refused", (f"refused: the candidate could not be measured: {error}",)), Measurements()
     return decide(measurements, config.gate), measurements

@@ -355,8 +355,10 @@ def test_a_cancelled_run_ends_without_an_adapter_and_leaves_no_files(
                 store.runs.cancel(run.id)
         return result(arguments[3])
 
-    def judge(*_: Any) -> tuple[Verdict, Measurements]:
+    def judge(*arguments: Any) -> tuple[Verdict, Measurements]:
+        assert not arguments[-1]()
         store.runs.cancel(run.id)
+        assert arguments[-1]()
         return verdict("admitted"), Measurements()
 
     monkeypatch.setattr(alignment, "run_job", run_job)
@@ -367,7 +369,7 @@ def test_a_cancelled_run_ends_without_an_adapter_and_leaves_no_files(
     ended = store.runs.get(run.id)
     assert (ended.status, ended.adapter, store.adapters.all()) == ("cancelled", None, [])
     assert not (tmp_path / "workspace").exists()
-    assert list((tmp_path / "blobs" / "adapters").glob("*")) == []
+    assert [*(tmp_path / "blobs").glob("adapters/*"), *(tmp_path / "blobs").glob("reports/*")] == []
 
 
 def test_the_run_after_a_deletion_learns_from_nothing_that_is_gone(

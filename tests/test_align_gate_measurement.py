@@ -187,6 +187,13 @@ def test_an_evaluation_that_takes_too_long_ends(base: Path, adapter: Path) -> No
         measure(base, None, adapter, corrections(base, 5), accepted_answers(base, 4, start=5), hasty)
 
 
+def test_an_evaluation_that_nobody_waits_for_ends(base: Path, adapter: Path) -> None:
+    asked = iter([False, True])
+    items = corrections(base, 5), accepted_answers(base, 4, start=5)
+    with pytest.raises(EvaluationFailed, match="the run was ended meanwhile"):
+        measure(base, None, adapter, *items, CONFIG, lambda: next(asked))
+
+
 def test_decoding_stops_when_its_time_is_over(base: Path) -> None:
     renderer = Renderer.from_pretrained(base)
     model = AutoModelForImageTextToText.from_pretrained(base, dtype=torch.float32).eval()

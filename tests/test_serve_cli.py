@@ -346,6 +346,19 @@ def test_a_server_with_keys_asks_for_one(errata: Errata, served: Served) -> None
         assert errata("adapters", "list", *url, "--api-key", secret)[0] == 0
 
 
+def test_runs_are_listed_shown_and_cancelled(errata: Errata, served: Served) -> None:
+    with listening(served) as address:
+        url = ("--url", f"{address}/v1")
+        assert "There was no run yet." in errata("alignments", "list", *url)[1]
+        run = served.store.runs.request("request")
+        assert f"{run.id} requested, by request, 0 corrections, " in errata("alignments", "list", *url)[1]
+        assert errata("alignments", "cancel", run.id, *url)[1].endswith(f"{run.id} is cancelled\n")
+        _, listed, _ = errata("alignments", "list", *url)
+        assert re.search(rf"{run.id} cancelled, .*\n  cancelled on request\n", listed)
+        assert '"status": "cancelled"' in errata("alignments", "show", run.id, *url)[1]
+        assert "is cancelled" in complaint(errata("alignments", "cancel", run.id, *url))
+
+
 def test_corrections_are_listed_by_what_is_asked_for(errata: Errata, served: Served) -> None:
     served.store.responses.add(response("r1"))
     for number in range(3):

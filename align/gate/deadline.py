@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from ..errors import EvaluationFailed
 
 
 class Deadline:
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+    def __init__(self, seconds: float, is_over: Callable[[], bool] = lambda: False) -> None:
+        """`is_over`: whether nobody waits for the result any more, however much time is left."""
+        self._seconds, self._is_over = seconds, is_over
         self._ends = time.monotonic() + seconds
 
     @property
@@ -18,6 +20,8 @@ class Deadline:
 
     def check(self) -> None:
         """Raises `EvaluationFailed` once the time is over."""
+        if self._is_over():
+            raise EvaluationFailed("the run was ended meanwhile")
         if not self.remaining_s:
             raise EvaluationFailed(
                 f"the evaluation was not done within {self._seconds:g} s; raise gate.max_seconds, "

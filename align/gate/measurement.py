@@ -5,7 +5,7 @@ Greedy decoding and teacher forcing only, so that a measurement can be repeated.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -36,12 +36,14 @@ def measure(
     held_out: Sequence[Example],
     general: Sequence[Example],
     config: AlignmentConfig,
+    is_over: Callable[[], bool] = lambda: False,
 ) -> Measurements:
     """Every item with both adapters; None is the base itself. Memory beside the model is that of one batch.
 
-    Raises `InvalidAdapter`, and `EvaluationFailed` where it takes longer than it may.
+    Raises `InvalidAdapter`, and `EvaluationFailed` where it takes longer than it may, or `is_over` says that nobody
+    waits for it any more.
     """
-    deadline = Deadline(config.gate.max_seconds)
+    deadline = Deadline(config.gate.max_seconds, is_over)
     renderer = Renderer.from_pretrained(base)
     items, unfit = prepare_items([*held_out, *general], renderer)
     with _threads(config.training.num_threads):

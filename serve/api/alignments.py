@@ -42,7 +42,7 @@ def alignments_router(replica: Replica) -> APIRouter:
         "/{run_id}/cancel", dependencies=[Depends(may_administer)], responses=refusals(*WITH_BODY, 404, 409)
     )
     async def cancel(run_id: str, body: Body | None = None) -> AlignmentAnswer:
-        """End a run that waits or is under way: training stops within seconds, a measurement at its end."""
+        """End a run that waits or is under way; training and measuring stop within seconds."""
         return alignment_answer(await run_in_threadpool(runs.cancel, run_id))
 
     @router.get(
