@@ -1,11 +1,12 @@
-"""Models and corrections of two sizes to train on: the embedded model, and a narrow LLaVA whose prompts and vocabulary
-are as long as a large one's. Knows nothing of trainers.
+"""Models and corrections of several sizes: the embedded model, and LLaVAs of random weights, of which one is narrow but
+has prompts and a vocabulary as long as a large one's. Knows nothing of trainers or servers.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,24 +36,57 @@ NUM_EDITS = 3
 """Of an answer: RLHF-V's corrections hold 2.65 changed segments (arXiv 2312.00849, 4.1)."""
 
 
+@dataclass(frozen=True)
+class Width:
+    """Of a LLaVA: its language model, its vision tower, and how many patches an image is cut into."""
+
+    hidden_size: int
+    intermediate_size: int
+    num_layers: int
+    num_heads: int
+    vision_hidden_size: int
+    vision_layers: int
+    vision_heads: int
+    image_size: int
+    patch_size: int
+
+    @property
+    def num_image_tokens(self) -> int:
+        return (self.image_size // self.patch_size) ** 2
+
+
+NARROW = Width(
+    hidden_size=256,
+    intermediate_size=688,
+    num_layers=4,
+    num_heads=4,
+    vision_hidden_size=128,
+    vision_layers=4,
+    vision_heads=2,
+    image_size=336,
+    patch_size=14,
+)
+"""576 image tokens as LLaVA-1.5 has, and 1/16 of its width."""
+
+
 def prepare(shape: str, num_pairs: int, folder: Path) -> tuple[str, list[Example]]:
     """The folder of a model, and corrections of its answers."""
     if shape == "embedded":
         return str(MODEL_PATH), [example for example, _ in simulated_corrections(str(MODEL_PATH), num_pairs)]
-    return str(narrow_llava(folder)), [_correction(number) for number in range(num_pairs)]
+    return str(random_llava(folder, NARROW)), [_correction(number) for number in range(num_pairs)]
 
 
-def narrow_llava(folder: Path) -> Path:
-    """576 image tokens and a vocabulary of 32,000 as LLaVA-1.5 has, and 1/16 of its width. Random weights."""
+def random_llava(folder: Path, width: Width) -> Path:
+    """A vocabulary of 32,000 as LLaVA-1.5 has. Random weights, the embedded model's tokenizer."""
     tokenizer: Any = AutoTokenizer.from_pretrained(MODEL_PATH)
     end = tokenizer.eos_token_id
     text = LlamaConfig(
         vocab_size=32_000,
-        hidden_size=256,
-        intermediate_size=688,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=4,
+        hidden_size=width.hidden_size,
+        intermediate_size=width.intermediate_size,
+        num_hidden_layers=width.num_layers,
+        num_attention_heads=width.num_heads,
+        num_key_value_heads=width.num_heads,
         max_position_embeddings=2048,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=end,
@@ -60,13 +94,13 @@ def narrow_llava(folder: Path) -> Path:
         tie_word_embeddings=False,
     )
     vision = CLIPVisionConfig(
-        hidden_size=128,
-        intermediate_size=512,
-        num_hidden_layers=4,
-        num_attention_heads=2,
-        image_size=336,
-        patch_size=14,
-        projection_dim=128,
+        hidden_size=width.vision_hidden_size,
+        intermediate_size=4 * width.vision_hidden_size,
+        num_hidden_layers=width.vision_layers,
+        num_attention_heads=width.vision_heads,
+        image_size=width.image_size,
+        patch_size=width.patch_size,
+        projection_dim=width.vision_hidden_size,
     )
     torch.manual_seed(0)
     model = LlavaForConditionalGeneration(
@@ -74,7 +108,7 @@ def narrow_llava(folder: Path) -> Path:
             vision_config=vision,
             text_config=text,
             image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
-            image_seq_length=576,
+            image_seq_length=width.num_image_tokens,
             vision_feature_layer=-1,
             eos_token_id=end,
             pad_token_id=tokenizer.pad_token_id,
@@ -82,12 +116,13 @@ def narrow_llava(folder: Path) -> Path:
         )
     )
     model.generation_config.eos_token_id = end
+    size = width.image_size
     processor = LlavaProcessor(
         image_processor=CLIPImageProcessorPil(
-            size={"shortest_edge": 336}, crop_size={"height": 336, "width": 336}
+            size={"shortest_edge": size}, crop_size={"height": size, "width": size}
         ),
         tokenizer=tokenizer,
-        patch_size=14,
+        patch_size=width.patch_size,
         vision_feature_select_strategy="default",
         chat_template=tokenizer.chat_template or (MODEL_PATH / "chat_template.jinja").read_text(),
         num_additional_image_tokens=1,

@@ -22,8 +22,8 @@ STOP_S = 60.0
 
 
 @contextmanager
-def server(settings: Settings, *, leave: bool = False) -> Iterator[None]:
-    """A server that answers. Raises `SettingsError`, with its log, where it does not start.
+def server(settings: Settings, *, leave: bool = False) -> Iterator[subprocess.Popen[bytes]]:
+    """A server that answers, as its process. Raises `SettingsError`, with its log, where it does not start.
 
     It ends with the block, unless `leave` is set and the block ended well; its process is then waited for, so
     that Ctrl+C ends both.
@@ -41,7 +41,7 @@ def server(settings: Settings, *, leave: bool = False) -> Iterator[None]:
         )
     try:
         _wait_until_ready(process, f"http://{settings.host}:{settings.port}", log)
-        yield
+        yield process
         if leave:
             process.wait()
     finally:

@@ -1,0 +1,1 @@
+"""How fast answers stream, beside other servers: `python -m benchmarks.serving`."""
