@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import subprocess
@@ -87,8 +88,9 @@ async def engine(model: Path, num_tokens: int) -> AsyncIterator[Running]:
     async def ask(question: Question) -> Stream:
         stream, deltas = Stream(), asyncio.Queue[Delta]()
         loop = asyncio.get_running_loop()
-        conversation = Conversation((Message("user", (Image("image"), Text(question.text))),))
-        prompt = await asyncio.to_thread(running.prepare, conversation, {"image": question.image})
+        sha256 = hashlib.sha256(question.image).hexdigest()  # what features are kept by
+        conversation = Conversation((Message("user", (Image(sha256), Text(question.text))),))
+        prompt = await asyncio.to_thread(running.prepare, conversation, {sha256: question.image})
         running.submit(
             prompt, sampling, BASE, lambda delta: loop.call_soon_threadsafe(deltas.put_nowait, delta)
         )
