@@ -445,6 +445,33 @@ def test_an_aligner_killed_in_mid_training_has_a_successor_that_ends_the_run(
     assert not (settings.state / "runs" / left.id).exists()
 
 
+def test_a_run_that_is_cancelled_in_mid_training_ends_within_seconds(
+    settings: Settings, store: Store, tmp_path: Path
+) -> None:
+    """A real training on a tiny model, which would go on for a thousand epochs."""
+    base = tiny_llava(tmp_path / "base")
+    training = TrainingConfig(
+        lora=LoraSettings(rank=4), num_epochs=1000, batch_size=2, num_workers=0, learning_rate=1e-6
+    )
+    alignment = AlignmentSettings(min_corrections=6, poll_s=0.01, training=training)
+    settings = settings.model_copy(update={"model": str(base), "alignment": alignment})
+    blobs = Blobs(settings.blobs_url, cache=tmp_path / "cache")
+    corrected(store, blobs, corrections(base, 6))
+    aligner = Aligner(settings)
+    aligner.start()
+    wait_until(lambda: [run for run in store.runs.recent() if run.progress is not None], 120)
+    (run,) = store.runs.recent()
+    assert (run.trigger, run.status) == ("count", "running")
+    store.runs.cancel(run.id)
+    wait_until(lambda: not (settings.state / "runs" / run.id).exists(), 60)
+    ended = store.runs.get(run.id)
+    assert (ended.status, ended.reason) == ("cancelled", "cancelled on request")
+    assert store.adapters.all() == []
+    assert store.runs.recent() == [ended], "its corrections start no other one"
+    assert aligner.is_alive
+    aligner.stop()
+
+
 def test_images_of_a_deletion_that_was_cut_off_are_removed_at_the_next_start(
     settings: Settings, store: Store
 ) -> None:

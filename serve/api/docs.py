@@ -13,7 +13,7 @@ ASSETS = ("fastapi_swagger", "resources")
 """The package that brings Swagger UI's files, and their folder in it."""
 
 
-THEIRS = "HTTPValidationError"
+FASTAPI_ERROR = "HTTPValidationError"
 
 
 def install_docs(app: FastAPI) -> None:
@@ -41,9 +41,9 @@ def _say_the_truth_of_422(app: FastAPI) -> None:
         for operations in made["paths"].values():
             for operation in operations.values():
                 body = operation["responses"].get("422", {}).get("content", {}).get("application/json", {})
-                if body.get("schema") == {"$ref": f"#/components/schemas/{THEIRS}"}:
+                if body.get("schema") == {"$ref": f"#/components/schemas/{FASTAPI_ERROR}"}:
                     del operation["responses"]["422"]
-        for name in (THEIRS, "ValidationError"):
+        for name in (FASTAPI_ERROR, "ValidationError"):
             made["components"]["schemas"].pop(name, None)
         return made
 
