@@ -11,7 +11,9 @@ from records import response
 from served import Served, body, error, serving, wait_until
 
 from align.state import Key
-from serve.api import auth
+from serve.api.auth import person_of
+from serve.api.door import ANONYMOUS, Gatekeeper, Headers
+from serve.errors import Unauthenticated
 
 GUARDED = [
     ("POST", "/v1/chat/completions", "chat"),
@@ -206,14 +208,14 @@ def test_a_revoked_key_is_refused_within_seconds_and_the_server_stays_closed(ser
 
 
 def test_what_is_remembered_of_keys_does_not_grow_with_wrong_ones(served: Served) -> None:
-    gatekeeper = auth.Gatekeeper(served.store, is_loopback=True)
+    gatekeeper = Gatekeeper(served.store, is_loopback=True)
     _, secret = served.store.keys.create("ada", ["chat"])
 
     async def try_them() -> None:
         for wrong in range(20):
-            with pytest.raises(auth.Unauthenticated):
-                await gatekeeper.identify(auth.Headers(bearer(f"sk-errata-{wrong}")))
-        await gatekeeper.identify(auth.Headers(bearer(secret)))
+            with pytest.raises(Unauthenticated):
+                await gatekeeper.identify(Headers(bearer(f"sk-errata-{wrong}")))
+        await gatekeeper.identify(Headers(bearer(secret)))
 
     import asyncio
 
@@ -258,8 +260,8 @@ def test_the_same_idempotency_key_of_two_callers_makes_two_records(
 
 def test_a_person_is_who_the_application_names_else_who_holds_the_key() -> None:
     ada, bob = (Key(f"key-{name}", 0.0, name, "", ["chat"]) for name in ("ada", "bob"))
-    assert auth.person_of(ada, "u1", "r1") == auth.person_of(ada, "u1", "r2")
-    assert auth.person_of(ada, None, "r1") == auth.person_of(ada, None, "r2")
-    people = {auth.person_of(key, user, "r1") for key in (ada, bob) for user in ("u1", "u2", None)}
+    assert person_of(ada, "u1", "r1") == person_of(ada, "u1", "r2")
+    assert person_of(ada, None, "r1") == person_of(ada, None, "r2")
+    people = {person_of(key, user, "r1") for key in (ada, bob) for user in ("u1", "u2", None)}
     assert len(people) == 6, "the same name under two keys is two people"
-    assert auth.person_of(auth.ANONYMOUS, None, "r1") != auth.person_of(auth.ANONYMOUS, None, "r2")
+    assert person_of(ANONYMOUS, None, "r1") != person_of(ANONYMOUS, None, "r2")

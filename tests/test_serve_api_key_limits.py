@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from served import body, error, listening, serving, wait_until
 
 from align.state import Key
-from serve.api.auth import Gatekeeper, Headers, Visitor
+from serve.api.door import Gatekeeper, Headers, Visitor
 from serve.api.key_limits import Turnstile
 from serve.errors import RateLimited, Unauthenticated
 from serve.settings import KeyLimits

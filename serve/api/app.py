@@ -11,11 +11,11 @@ from serve.replica import Replica
 
 from .adapters import adapters_router
 from .alignments import alignments_router
-from .auth import Door, Gatekeeper
 from .body_limit import BodyLimit
 from .chat import chat_router
 from .corrections import corrections_router
 from .docs import install_docs
+from .door import Door, Gatekeeper
 from .erasure import erasure_router
 from .errors import install_error_handlers
 from .exports import exports_router

@@ -13,7 +13,8 @@ from align.state import Correction, Key, Response, Store
 from align.state.wanted import Wanted
 from serve.replica import Replica
 
-from .auth import Visitor, may_correct_this, own_response
+from .auth import may_correct_this, own_response
+from .door import Visitor
 from .schema import CorrectionAnswer, CorrectionList, CorrectionQuery, CorrectionStory, UseAnswer
 from .statuses import refusals
 

@@ -11,8 +11,6 @@ from starlette.staticfiles import StaticFiles
 
 ASSETS = ("fastapi_swagger", "resources")
 """The package that brings Swagger UI's files, and their folder in it."""
-
-
 FASTAPI_ERROR = "HTTPValidationError"
 
 

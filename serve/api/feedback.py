@@ -21,8 +21,9 @@ from serve.errors import Erased, Forbidden, Unprocessable
 from serve.replica import Replica
 from serve.settings import CorrectionLimits
 
-from .auth import Visitor, may_correct_this, own_response
+from .auth import may_correct_this, own_response
 from .corrections import correction_answer
+from .door import Visitor
 from .schema import CorrectionAnswer, CorrectionOptions, CorrectionPreview, CorrectionRequest
 from .statuses import WITH_BODY, Documented, refusals
 
