@@ -18,7 +18,7 @@ from served import MODEL, SLOW, Served, body, error, events, listening, serving,
 from serve.api.logprobs import logprobs_json
 from serve.api.schema.chat import CHANGES_NOTHING
 from serve.engine.protocol import ScoredToken, TokenLogprobs
-from serve.errors import EngineFull
+from serve.errors import EngineFull, InvalidRequest
 
 TEXT = "By base: a red cup and a fork."
 
@@ -213,6 +213,11 @@ def test_a_prompt_that_is_too_long_is_refused(shared: Served) -> None:
     detail = error(shared.chat("word " * 100), 400)
     assert "100 tokens" in detail["message"]
     assert "never fit" in error(shared.chat("word " * 10, max_tokens=60), 400)["message"]
+
+
+def test_a_bias_on_what_is_no_token_is_the_callers_mistake(served: Served) -> None:
+    served.engine.submit_failure = InvalidRequest("logit_bias names 999999, but ...")
+    assert error(served.chat(logit_bias={"999999": 1}), 400)["type"] == "invalid_request_error"
 
 
 def test_top_logprobs_need_logprobs(shared: Served) -> None:

@@ -15,6 +15,7 @@ from transformers.generation.logits_process import (
     TopPLogitsWarper,
 )
 
+from serve.engine.cuts import cut
 from serve.engine.protocol import Sampling
 from serve.engine.sampling import Row, sample
 
@@ -117,6 +118,55 @@ def test_the_distribution_is_that_of_transformers_own_processors(seed: int) -> N
     assert ours == pytest.approx(torch.softmax(processed, -1)[0].tolist(), abs=1e-4)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_the_cuts_of_a_large_vocabulary_are_transformers_own(seed: int) -> None:
+    """Peaked rows are cut among the likeliest, flat ones only far down; all in one batch."""
+    numbers = random.Random(seed)
+    torch.manual_seed(seed)
+    samplings = [
+        Sampling(
+            1,
+            top_k=numbers.choice([0, 5, 256, 257, 600, 2_000]),
+            top_p=numbers.choice([0.2, 0.9, 0.999, 1.0]),
+            min_p=numbers.choice([0.0, 0.001, 0.3]),
+        )
+        for _ in range(12)
+    ]
+    logits = torch.randn(12, 1_000) * torch.tensor([[numbers.choice([0.1, 1.0, 4.0])] for _ in samplings])
+    ours = cut(torch.softmax(logits, -1), samplings)
+    for row, sampling in enumerate(samplings):
+        processors = [TopKLogitsWarper(sampling.top_k)] if sampling.top_k else []
+        processors += [TopPLogitsWarper(sampling.top_p)] if sampling.top_p < 1 else []
+        processors += [MinPLogitsWarper(sampling.min_p)] if sampling.min_p else []
+        processed = LogitsProcessorList(processors)(
+            torch.zeros(1, 1, dtype=torch.long), logits[row : row + 1]
+        )
+        expected = processed[0].isfinite()
+        # the token at which top-p is reached may be another one by rounding
+        assert int((expected ^ (ours[row] > 0)).sum()) <= (sampling.top_p < 1)
+
+
+def test_of_equals_the_first_stay_also_among_many() -> None:
+    equal = torch.full((2, 1_000), 1e-3)
+    equal[1, 700] = 2e-3
+    kept = cut(equal, [Sampling(1, top_k=300), Sampling(1, top_k=3)])
+    assert kept[0].nonzero().flatten().tolist() == list(range(300))
+    assert kept[1].nonzero().flatten().tolist() == [0, 1, 700]
+
+
+def test_draws_invert_the_cumulative_distribution_of_a_large_vocabulary() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(1, 1_000).double() * 3
+    logits[0, 300:600] = -math.inf
+    cumulative = torch.softmax(logits.float(), -1)[0].double().cumsum(0)
+    draws = [0.0, *((number + 0.5) / 400 for number in range(400)), math.nextafter(1.0, 0.0)]
+    token_ids = sample(logits.float().expand(len(draws), -1), [row(1.0, draw) for draw in draws])
+    expected = torch.searchsorted(cumulative, torch.tensor(draws).double() * cumulative[-1], right=True)
+    differing = [(a, b) for a, b in zip(token_ids, expected.tolist(), strict=True) if a != b]
+    assert len(differing) <= 1  # by rounding, at an edge
+    assert not any(300 <= (token_id or 0) < 600 for token_id in token_ids)
+
+
 def test_adjustments_are_added_before_the_choice_greedy_or_drawn() -> None:
     assert sample(LOGITS, [row(0.0, adjustments={1: -1.5})]) == [2]
     assert sample(LOGITS, [row(0.0, adjustments={3: 3.5, 1: -0.1})]) == [3]
@@ -128,12 +178,12 @@ def test_adjustments_are_added_before_the_choice_greedy_or_drawn() -> None:
 def test_a_row_is_chosen_alike_alone_and_in_any_batch() -> None:
     numbers = random.Random(0)
     torch.manual_seed(0)
-    logits = torch.randn(48, 50) * 3
+    logits = torch.randn(48, 700) * 3
     rows = [
         row(
             numbers.choice([0.0, 0.5, 1.0]),
             numbers.random(),
-            numbers.choice([None, {numbers.randrange(50): 4.0}]),
+            numbers.choice([None, {numbers.randrange(700): 4.0}]),
             top_p=numbers.choice([0.6, 1.0]),
             top_k=numbers.choice([0, 5]),
             min_p=numbers.choice([0.0, 0.1]),

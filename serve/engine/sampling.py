@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from .cuts import cut
 from .protocol import Sampling
 
 GREEDY_BELOW = 1e-5
@@ -38,7 +39,7 @@ def sample(logits: Tensor, rows: Ordered[Row]) -> list[int | None]:
     best, greedy = logits.max(dim=-1)  # (B,) (B,): a NaN anywhere in a row is its maximum
     drawn = [index for index, row in enumerate(rows) if not row.is_greedy]
     if drawn:
-        greedy[drawn] = _draw(logits[drawn].float(), [rows[index] for index in drawn])
+        greedy[drawn] = _draw(logits[drawn], [rows[index] for index in drawn])
     token_ids: list[int | None] = greedy.tolist()
     if not torch.isfinite(best).all():
         is_finite = torch.isfinite(best).tolist()
@@ -60,37 +61,17 @@ def _adjusted(logits: Tensor, rows: Ordered[Row]) -> Tensor:
 
 
 def _draw(logits: Tensor, rows: Ordered[Row]) -> Tensor:
-    """By inverting the cumulative distribution in the order of the vocabulary."""
+    """By inverting the cumulative distribution in the order of the vocabulary. Overwrites the logits."""
     numbers = torch.tensor(
         [[row.sampling.temperature, row.draw] for row in rows], dtype=torch.float64, device=logits.device
     )
     temperature, draw = numbers.unsqueeze(2).unbind(1)  # (B, 1) each
-    probabilities = torch.softmax(logits / temperature.float(), dim=-1).nan_to_num()  # (B, V)
-    cut = [index for index, row in enumerate(rows) if row.is_cut]
-    if cut:
-        probabilities[cut] = _without_the_unlikely(
-            probabilities[cut], [rows[index].sampling for index in cut]
-        )
+    # in place where it can be: at a large vocabulary new memory takes longer than the arithmetic
+    probabilities = torch.softmax(logits.float().div_(temperature.float()), dim=-1).nan_to_num_()  # (B, V)
+    is_cut = [index for index, row in enumerate(rows) if row.is_cut]
+    if is_cut:
+        probabilities[is_cut] = cut(probabilities[is_cut], [rows[index].sampling for index in is_cut])
     cumulative = probabilities.double().cumsum(dim=-1)  # (B, V)
     # right=True passes over tokens of probability zero, for a draw of exactly 0 too
     chosen = torch.searchsorted(cumulative, draw * cumulative[:, -1:], right=True)  # (B, 1)
     return chosen.squeeze(1).clamp_(max=logits.shape[-1] - 1)
-
-
-def _without_the_unlikely(probabilities: Tensor, samplings: Ordered[Sampling]) -> Tensor:  # (B, V)
-    """Top-k, of these top-p (Holtzman et al. 2020, section 3.1), of these min-p (Nguyen et al. 2024, section 3)."""
-    num_tokens = probabilities.shape[-1]
-    numbers = torch.tensor(
-        [[sampling.top_k or num_tokens, sampling.top_p, sampling.min_p] for sampling in samplings],
-        dtype=torch.float64,
-        device=probabilities.device,
-    )
-    top_k, top_p, min_p = numbers.unsqueeze(2).unbind(1)  # (B, 1) each
-    ordered, order = probabilities.sort(dim=-1, descending=True, stable=True)
-    is_cut = torch.arange(num_tokens, device=probabilities.device) >= top_k
-    kept = ordered.double().masked_fill_(is_cut, 0.0)
-    before = kept.cumsum(dim=-1) - kept  # what the likelier tokens hold already
-    is_cut |= (before >= top_p * kept.sum(dim=-1, keepdim=True)) & (top_p < 1)
-    is_cut |= ordered < min_p * ordered[:, :1]
-    is_cut[:, 0] = False
-    return probabilities.masked_fill(is_cut.scatter(1, order, is_cut), 0.0)
