@@ -15,7 +15,7 @@ from align.state import Rollout, Store, Terms
 from align.state.outcomes import Generations
 from align.state.rollouts import BASE, Desired
 
-from .comparison import MAX_PER_BLOCK, Breach, Comparison, Outcomes, Stood, answers_per_block, judge
+from .comparison import MAX_PER_BLOCK, Breach, Comparison, Contrast, Stood, answers_per_block, judge
 from .settings import RolloutSettings
 
 log = structlog.get_logger()
@@ -111,10 +111,10 @@ def compare(store: Store, desired: Desired, now: float) -> Comparison | None:
         before = Generations(0, in_force.generation - 1)
         other = _Side(desired.previous(in_force), before, moment, num_others, is_newest=True)
 
-    def outcomes(name: str, of_new: list[bool], of_other: list[bool]) -> Outcomes:
+    def outcomes(name: str, of_new: list[bool], of_other: list[bool]) -> Contrast:
         # the answers of the version before are all there are: they have to last for as many of the new one's
         size = answers_per_block(in_force.share) if is_canary else max(1, len(of_other) // num)
-        return Outcomes(name, of_new, of_other, size)
+        return Contrast(name, of_new, of_other, size)
 
     return Comparison(
         new.version,

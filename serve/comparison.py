@@ -15,8 +15,8 @@ MAX_PER_BLOCK = 9
 
 
 @dataclass(frozen=True)
-class Outcomes:
-    """Of one kind, in the order in which they became known: whether an answer was corrected, or failed."""
+class Contrast:
+    """Both versions' outcomes of one kind, as they became known: whether an answer was corrected, or failed."""
 
     name: str
     new: Sequence[bool]
@@ -37,8 +37,8 @@ class Comparison:
     other: str
     is_canary: bool
     terms: Terms
-    corrected: Outcomes
-    failed: Outcomes
+    corrected: Contrast
+    failed: Contrast
 
     @property
     def threshold(self) -> float:

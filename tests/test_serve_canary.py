@@ -11,7 +11,7 @@ from records import adapter_row, correction, response
 from align.errors import Conflict
 from align.state import Failure, Rollout, Store, Terms
 from serve.canary import Canary, compare, propose_new
-from serve.comparison import Breach, Comparison, Outcomes, Stood, Undecided, answers_per_block, judge
+from serve.comparison import Breach, Comparison, Contrast, Stood, Undecided, answers_per_block, judge
 from serve.settings import CanarySettings, RolloutSettings
 
 SETTINGS = RolloutSettings(canary=CanarySettings(num_answers=20, settled_s=60.0, look_s=0.0))
@@ -206,17 +206,17 @@ def test_the_live_version_is_no_candidate(canary: Canary, store: Store) -> None:
 # --- the decision alone
 
 
-def comparison(corrected: Outcomes, failed: Outcomes) -> Comparison:
+def comparison(corrected: Contrast, failed: Contrast) -> Comparison:
     return Comparison("v2", "v1", True, Terms(alpha=0.01, settled_s=60.0, num_answers=100), corrected, failed)
 
 
-FINE = Outcomes("failed", [False] * 100, [False] * 900, 9)
+FINE = Contrast("failed", [False] * 100, [False] * 900, 9)
 
 
 def test_evidence_of_either_kind_is_a_breach_and_enough_answers_without_it_are_a_success() -> None:
     good, bad = (
-        Outcomes("corrected", [False] * 100, [False] * 900, 9),
-        Outcomes("corrected", [True] * 9, [False] * 99, 9),
+        Contrast("corrected", [False] * 100, [False] * 900, 9),
+        Contrast("corrected", [True] * 9, [False] * 99, 9),
     )
     assert isinstance(judge(comparison(good, FINE)), Stood)
     assert isinstance(judge(comparison(bad, FINE)), Breach)

@@ -13,7 +13,7 @@ from served import serving, wait_until
 
 from align.adapter_files import adapter_digest
 from align.errors import NotFound
-from align.state import Blobs, Rollout, Store
+from align.state import Blobs, Rollout, Store, Terms
 from align.state.rollouts import INITIAL, Desired
 from serve import aligner as module
 from serve.aligner import Aligner
@@ -57,8 +57,10 @@ def learned(store: Store, tree: Blobs, folder: Path, index: int, **changes: str)
     return adapter_row(store, run_id=run_id, **values).version
 
 
-def serve(store: Store, live: str, candidate: str | None = None, share: float = 0.0) -> None:
-    rollout = store.rollouts.propose(live, candidate, share)
+def serve(
+    store: Store, live: str, candidate: str | None = None, share: float = 0.0, terms: Terms | None = None
+) -> None:
+    rollout = store.rollouts.propose(live, candidate, share, terms=terms)
     assert store.rollouts.commit(rollout.generation, ahead_s=0.0)
 
 
@@ -108,21 +110,24 @@ def test_a_tainted_candidate_goes_and_the_live_version_stays(
     store.erasures.correction("c1")
     retirement.step()
     newest = store.rollouts.newest()
-    assert (newest.live, newest.candidate, newest.share) == ("v0001", None, 0.0)
+    assert (newest.live, newest.candidate, newest.share, newest.terms) == ("v0001", None, 0.0, None)
 
 
-def test_a_candidate_keeps_its_share_when_the_live_version_goes(
+def test_a_candidate_keeps_its_share_and_is_judged_on_when_the_live_version_goes(
     store: Store, tree: Blobs, retirement: Retirement, tmp_path: Path
 ) -> None:
     for index in range(3):
         learned(store, tree, tmp_path, index)
     serve(store, "v0001")
     serve(store, "v0002")
-    serve(store, "v0002", "v0003", 0.1)
+    terms = Terms(alpha=0.01, settled_s=60.0, num_answers=50)
+    serve(store, "v0002", "v0003", 0.1, terms)
     store.erasures.correction("c1")
     retirement.step()
     newest = store.rollouts.newest()
     assert (newest.live, newest.candidate, newest.share) == ("v0001", "v0003", 0.1)
+    assert newest.as_terms == terms
+    assert newest.reason == "a version in service learned from what was erased or rejected"
 
 
 def test_it_waits_while_another_rollout_is_under_way(
