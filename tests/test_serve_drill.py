@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -72,6 +73,16 @@ def test_a_failure_is_counted_and_not_compared() -> None:
 def test_percentiles_are_values_that_were_seen() -> None:
     assert tail([float(n) for n in range(1, 201)]) == Tail(200, 100.0, 198.0, 200.0)
     assert tail([3.0]) == Tail(1, 3.0, 3.0, 3.0)
+
+
+def test_what_was_not_seen_is_null_in_json() -> None:
+    told = json.loads(json.dumps(judged(seen(0, "v0001", "a cup")).to_json(), allow_nan=False))
+    assert (told["gap_ratio_p99"], told["memory_growth"], told["seconds_to_last_replica_p99"]) == (
+        None,
+        None,
+        None,
+    )
+    assert told["requests"] == {"total": 1, "failed": 0, "mixed": 0, "by_version": {"v0001": 1}}
 
 
 def test_gaps_are_told_apart_by_whether_a_swap_was_under_way() -> None:

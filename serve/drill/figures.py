@@ -23,8 +23,13 @@ class Tail:
     p99: float
     max: float
 
-    def to_json(self) -> dict[str, float]:
-        return {"num": self.num, "p50": self.p50, "p99": self.p99, "max": self.max}
+    def to_json(self) -> dict[str, float | None]:
+        return {"num": self.num, "p50": known(self.p50), "p99": known(self.p99), "max": known(self.max)}
+
+
+def known(value: float) -> float | None:
+    """As JSON has it, which knows no NaN."""
+    return None if math.isnan(value) else value
 
 
 def tail(values: Sequence[float]) -> Tail:
@@ -73,11 +78,11 @@ class Figures:
             },
             "failures": sorted(set(self.failures)),
             "mixed": list(self.mixed[:20]),
-            "gap_ratio_p99": self.gap_ratio_p99,
+            "gap_ratio_p99": known(self.gap_ratio_p99),
             "gap_seconds": {"steady": self.steady.to_json(), "around_swaps": self.around.to_json()},
-            "seconds_to_last_replica_p99": self.to_last_replica.p99,
+            "seconds_to_last_replica_p99": known(self.to_last_replica.p99),
             "seconds_to_last_replica": self.to_last_replica.to_json(),
-            "memory_growth": self.memory_growth,
+            "memory_growth": known(self.memory_growth),
             "memory": {
                 "num_loads": self.num_loads,
                 "before": dict(self.memory_before),
