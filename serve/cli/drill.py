@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 from contextlib import AbstractContextManager
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -63,10 +66,18 @@ def drill(
     for line in [*sorted(set(figures.failures)), *figures.mixed][:5]:
         console.print(escape(line), style="red", soft_wrap=True)
     if json_file is not None:
-        json_file.write_text(json.dumps({"plan": asdict(plan), **figures.to_json()}, indent=2) + "\n")
+        told = {**_occasion(), "plan": asdict(plan), **figures.to_json()}
+        json_file.write_text(json.dumps(told, indent=2) + "\n")
         console.print(f"Wrote {escape(str(json_file))}.")
     if not figures.is_correct:
         raise typer.Exit(1)
+
+
+def _occasion() -> dict[str, str]:
+    return {
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "date": datetime.now(UTC).date().isoformat(),
+    }
 
 
 def _subject(
