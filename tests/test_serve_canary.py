@@ -127,6 +127,16 @@ def test_a_live_version_that_has_stood_the_test_stays_and_is_not_looked_at_any_m
     assert store.rollouts.newest().live == "v0002"
 
 
+def test_it_looks_as_often_as_it_is_told_to(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    seldom = SETTINGS.model_copy(update={"canary": SETTINGS.canary.model_copy(update={"look_s": 1000.0})})
+    canary, looks = Canary(store, seldom), []
+    desired = store.rollouts.desired
+    monkeypatch.setattr(store.rollouts, "desired", lambda: looks.append(1) or desired())
+    for _ in range(3):
+        canary.step()
+    assert len(looks) == 1
+
+
 def test_answers_that_may_still_be_corrected_and_pinned_ones_say_nothing(
     canary: Canary, store: Store
 ) -> None:
