@@ -16,7 +16,7 @@ from align.state.outcomes import Generations
 from align.state.rollouts import BASE, Desired
 
 from .comparison import MAX_PER_BLOCK, Breach, Comparison, Contrast, Stood, answers_per_block, judge
-from .settings import RolloutSettings
+from .rollout_settings import RolloutSettings
 
 log = structlog.get_logger()
 

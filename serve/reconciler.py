@@ -20,7 +20,7 @@ from .engine.protocol import Engine
 from .errors import ServeError
 from .loader import Loader
 from .rollout import Abandon, Commit, decide
-from .settings import RolloutSettings
+from .rollout_settings import RolloutSettings
 
 log = structlog.get_logger()
 

@@ -16,7 +16,7 @@ from fake_engine import FakeEngine
 
 from align.state import Store
 from serve.reconciler import Reconciler
-from serve.settings import RolloutSettings
+from serve.rollout_settings import RolloutSettings
 
 
 class ReplicaProcess:

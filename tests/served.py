@@ -20,7 +20,8 @@ from starlette.testclient import TestClient
 
 from serve.api.app import build_app
 from serve.replica import Replica
-from serve.settings import RolloutSettings, Settings
+from serve.rollout_settings import RolloutSettings
+from serve.settings import Settings
 
 MODEL = "errata-scenes"
 FAST = RolloutSettings(poll_s=0.02, dead_after_s=5.0, prepare_s=30.0, commit_ahead_s=0.2)

@@ -23,7 +23,8 @@ from align.manifest import freeze
 from align.state import Adapter, Blobs, Failure, Run, Store
 from serve import aligner as module
 from serve.aligner import Aligner
-from serve.settings import AlignmentSettings, CanarySettings, RolloutSettings, Settings
+from serve.rollout_settings import CanarySettings, RolloutSettings
+from serve.settings import AlignmentSettings, Settings
 
 Align = Callable[..., Adapter]
 

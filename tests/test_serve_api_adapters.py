@@ -10,7 +10,7 @@ from records import adapter_row
 from served import FAST, MODEL, Served, error, serving, wait_until
 
 from align.adapter_files import adapter_digest
-from serve.settings import CanarySettings
+from serve.rollout_settings import CanarySettings
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from align.errors import Conflict
 from align.state import Failure, Rollout, Store, Terms
 from serve.canary import Canary, compare, propose_new
 from serve.comparison import Breach, Comparison, Contrast, Stood, Undecided, answers_per_block, judge
-from serve.settings import CanarySettings, RolloutSettings
+from serve.rollout_settings import CanarySettings, RolloutSettings
 
 SETTINGS = RolloutSettings(canary=CanarySettings(num_answers=20, settled_s=60.0, look_s=0.0))
 TERMS = SETTINGS.canary.terms

@@ -18,7 +18,7 @@ from align.state import Adapter, Replica, Store
 from serve.errors import NotReady, ServeError
 from serve.reconciler import Reconciler, is_news
 from serve.rollout import choose_version
-from serve.settings import RolloutSettings
+from serve.rollout_settings import RolloutSettings
 
 FAST = RolloutSettings(poll_s=0.02, dead_after_s=0.5, prepare_s=30.0, commit_ahead_s=0.2)
 HASTY = FAST.model_copy(update={"prepare_s": 0.2, "dead_after_s": 30.0})

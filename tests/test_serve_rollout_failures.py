@@ -20,7 +20,8 @@ from served import FAST, wait_until
 from align.adapter_files import adapter_digest
 from align.state import Blobs, Store
 from serve.replica import Replica
-from serve.settings import RolloutSettings, Settings
+from serve.rollout_settings import RolloutSettings
+from serve.settings import Settings
 
 MORTAL = RolloutSettings(poll_s=0.02, dead_after_s=1.0, prepare_s=30.0, commit_ahead_s=1.5)
 
