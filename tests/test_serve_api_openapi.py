@@ -22,7 +22,7 @@ from schemathesis.checks import CHECKS, load_all_checks
 from schemathesis.generation import GenerationMode
 from served import MODEL, Served, listening, serving
 
-NUM_EXAMPLES = int(os.environ.get("ERRATA_API_EXAMPLES", "12"))
+NUM_EXAMPLES = int(os.environ.get("ERRATA_API_EXAMPLES", "8"))
 """Requests to each route, in each of the ways below."""
 
 load_all_checks()

@@ -27,7 +27,7 @@ from .errors import error_body, status_of
 from .logprobs import logprobs_json
 from .measure import HUNG_UP
 from .schema import ChatRequest, CompletionAnswer
-from .statuses import WITH_BODY, Documented, refusals
+from .statuses import WITH_BODY, Documented, refusals, with_headers
 
 EVENT = {
     "type": "object",
@@ -40,6 +40,13 @@ ANSWERS: Documented = {
         "model": CompletionAnswer,
         "content": {"text/event-stream": {"schema": EVENT}},
         "description": "The answer, or with `stream` its chunks as server-sent events",
+        **with_headers(
+            {
+                "x-errata-adapter": "The version that answered",
+                "x-errata-response-id": "What a correction refers to; left out with store=false",
+                "x-errata-feedback-token": "Of the first answer, where it was asked for",
+            }
+        ),
     },
     **refusals(*WITH_BODY, 404, 503, 504),
 }

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from .schema import ErrorAnswer
 
 Documented = dict[int | str, dict[str, Any]]
+
+
+def with_headers(meanings: Mapping[str, str]) -> dict[str, Any]:
+    """Of one answer, each with what it says."""
+    return {
+        "headers": {
+            name: {"description": says, "schema": {"type": "string"}} for name, says in meanings.items()
+        }
+    }
+
 
 MEANINGS = {
     400: "The request cannot be read as it is; `param` names the field",
@@ -25,8 +36,18 @@ MEANINGS = {
 }
 
 
+HEADERS = {
+    401: with_headers({"WWW-Authenticate": "Bearer"}),
+    429: with_headers({"Retry-After": "Seconds until it is worth asking again"}),
+    503: with_headers({"Retry-After": "Seconds until it is worth asking again"}),
+}
+
+
 def refusals(*statuses: int) -> Documented:
-    return {status: {"model": ErrorAnswer, "description": MEANINGS[status]} for status in statuses}
+    return {
+        status: {"model": ErrorAnswer, "description": MEANINGS[status], **HEADERS.get(status, {})}
+        for status in statuses
+    }
 
 
 def content(media_type: str, **schema: str) -> Documented:
