@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 
 from .errors import InvalidSpans
+from .word_diff import opcodes
 
 KINDS = ("object", "attribute", "position", "number", "action", "text", "other")
 
@@ -62,10 +62,9 @@ def diff_spans(served: str, corrected: str) -> list[Span]:
     starts = [0]
     for word in left:
         starts.append(starts[-1] + len(word))
-    matcher = SequenceMatcher(None, left, right, autojunk=False)
     return [
         Span(starts[i1], starts[i2], "".join(right[j1:j2]))
-        for tag, i1, i2, j1, j2 in matcher.get_opcodes()
+        for tag, i1, i2, j1, j2 in opcodes(left, right)
         if tag != "equal"
     ]
 

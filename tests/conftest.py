@@ -6,8 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from align.state import Blobs, Store
+
+settings.register_profile("errata", deadline=None)  # speed is measured in benchmarks, never asserted in tests
+settings.load_profile("errata")
 
 
 @pytest.fixture

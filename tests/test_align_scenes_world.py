@@ -171,3 +171,8 @@ def test_other_files_show_no_scene() -> None:
     assert scene_of(noted(draw(scene).convert("L"), note)) is None
     assert scene_of(b"no image") is None
     assert scene_of(png_bytes(scene)[:200]) is None
+
+
+def test_a_split_that_there_is_not_is_refused_instead_of_searched_forever() -> None:
+    with pytest.raises(ValueError, match="no split 'validation'; one of train, development, test"):
+        sample_scene("honest", "validation", 0)  # type: ignore[arg-type]  # that is the mistake

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from serve.rollout_settings import CanarySettings, RolloutSettings
 from serve.settings import AlignmentSettings, Settings
 
 Align = Callable[..., Adapter]
+MakeAligner = Callable[..., Aligner]
 
 
 @pytest.fixture
@@ -42,10 +44,21 @@ def store(settings: Settings) -> Iterator[Store]:
 
 
 @pytest.fixture
-def aligner(settings: Settings, store: Store) -> Iterator[Aligner]:
-    aligner = Aligner(settings)
-    yield aligner
-    aligner.stop()
+def make_aligner(settings: Settings, store: Store) -> Iterator[MakeAligner]:
+    """With other settings by name; its threads end with the test, however that ends."""
+    with ExitStack() as stack:
+
+        def make(**changes: Any) -> Aligner:
+            aligner = Aligner(settings.model_copy(update=changes))
+            stack.callback(aligner.stop)
+            return aligner
+
+        yield make
+
+
+@pytest.fixture
+def aligner(make_aligner: MakeAligner) -> Aligner:
+    return make_aligner()
 
 
 def correct(store: Store, number: int, status: str = "accepted") -> None:
@@ -170,10 +183,10 @@ def test_an_admitted_adapter_is_proposed(
 
 
 def test_an_admitted_adapter_starts_as_a_candidate_where_a_share_is_set(
-    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+    make_aligner: MakeAligner, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     canary = CanarySettings(share=0.05, num_answers=300)
-    aligner = Aligner(settings.model_copy(update={"rollout": RolloutSettings(canary=canary)}))
+    aligner = make_aligner(rollout=RolloutSettings(canary=canary))
     monkeypatch.setattr(module, "align", ending("admitted"))
     store.runs.request("request")
     aligner.step()
@@ -184,10 +197,11 @@ def test_an_admitted_adapter_starts_as_a_candidate_where_a_share_is_set(
         0.05,
         canary.terms,
     )
-    aligner.stop()
 
 
-def test_a_worse_candidate_is_rolled_back_by_the_running_aligner(settings: Settings, store: Store) -> None:
+def test_a_worse_candidate_is_rolled_back_by_the_running_aligner(
+    make_aligner: MakeAligner, store: Store
+) -> None:
     canary = CanarySettings(look_s=0.0)
     adapter_row(store)
     generation = store.rollouts.propose("base", "v0001", 0.1, terms=canary.terms).generation
@@ -196,7 +210,7 @@ def test_a_worse_candidate_is_rolled_back_by_the_running_aligner(settings: Setti
         store.responses.add(response(f"r{number}", generation=generation))
     for number in range(9):
         store.outcomes.add_failure(Failure(f"f{number}", 2.0, "v0001", generation, "engine"))
-    aligner = Aligner(settings.model_copy(update={"rollout": RolloutSettings(canary=canary)}))
+    aligner = make_aligner(rollout=RolloutSettings(canary=canary))
     aligner.start()
     wait_until(lambda: store.rollouts.newest().generation == generation + 1)
     aligner.stop()
@@ -215,17 +229,16 @@ def test_what_was_not_admitted_is_not_proposed(
 
 
 def test_without_auto_promote_nothing_is_proposed(
-    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+    make_aligner: MakeAligner, settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alignment = settings.alignment.model_copy(update={"auto_promote": False})
-    aligner = Aligner(settings.model_copy(update={"alignment": alignment}))
+    aligner = make_aligner(alignment=alignment)
     monkeypatch.setattr(module, "align", ending("admitted"))
     store.runs.request("request")
     run = aligner.step()
     assert run is not None
     assert run.status == "admitted"
     assert store.rollouts.newest().generation == 0
-    aligner.stop()
 
 
 def test_a_run_that_was_given_up_proposes_nothing_when_it_ends_after_all(
@@ -319,7 +332,7 @@ def left_by_a_dead_aligner(store: Store, attempts: int = 1) -> Run:
 
 
 def test_a_new_aligner_goes_on_with_what_a_dead_one_left_before_it_begins_another(
-    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+    make_aligner: MakeAligner, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[Run] = []
 
@@ -330,7 +343,7 @@ def test_a_new_aligner_goes_on_with_what_a_dead_one_left_before_it_begins_anothe
     monkeypatch.setattr(module, "align", align)
     left = left_by_a_dead_aligner(store)
     waiting = store.runs.request("request")
-    aligner = Aligner(settings)
+    aligner = make_aligner()
     aligner.start()
     assert aligner.is_alive
     wait_until(lambda: store.runs.get(waiting.id).is_ended)
@@ -342,14 +355,14 @@ def test_a_new_aligner_goes_on_with_what_a_dead_one_left_before_it_begins_anothe
 
 
 def test_a_run_during_which_every_aligner_dies_is_given_up_with_its_words_removed(
-    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+    make_aligner: MakeAligner, settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "align", failing(AssertionError("it was begun again")))
     left = left_by_a_dead_aligner(store, attempts=1 + settings.alignment.training.max_restarts)
     words = settings.state / "runs" / left.id / "examples.json"
     words.parent.mkdir(parents=True)
     words.write_text("the neighbour's licence plate")
-    aligner = Aligner(settings)
+    aligner = make_aligner()
     aligner.start()
     wait_until(lambda: store.runs.get(left.id).is_ended)
     aligner.stop()
@@ -362,7 +375,7 @@ def test_a_run_during_which_every_aligner_dies_is_given_up_with_its_words_remove
 
 
 def test_a_run_that_is_stopped_with_its_aligner_stays_under_way_and_counts_as_no_failure(
-    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+    make_aligner: MakeAligner, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun = threading.Event()
 
@@ -373,7 +386,7 @@ def test_a_run_that_is_stopped_with_its_aligner_stays_under_way_and_counts_as_no
 
     monkeypatch.setattr(module, "align", align)
     run = store.runs.request("request")
-    aligner = Aligner(settings)
+    aligner = make_aligner()
     aligner.start()
     wait_until(begun.is_set)
     aligner.stop()
@@ -382,11 +395,13 @@ def test_a_run_that_is_stopped_with_its_aligner_stays_under_way_and_counts_as_no
     assert store.runs.take_up(run.id).attempts == 1
 
 
-def test_words_that_a_killed_run_left_in_its_folder_are_removed_when_it_has_ended(settings: Settings) -> None:
+def test_words_that_a_killed_run_left_in_its_folder_are_removed_when_it_has_ended(
+    make_aligner: MakeAligner, settings: Settings
+) -> None:
     left = settings.state / "runs" / "run-1" / "examples.json"
     left.parent.mkdir(parents=True)
     left.write_text("the neighbour's licence plate")
-    aligner = Aligner(settings)
+    aligner = make_aligner()
     aligner.start()
     aligner.stop()
     assert not left.parent.exists()
@@ -407,7 +422,7 @@ Aligner(Settings.model_validate_json(sys.argv[1])).step()
 
 
 def test_an_aligner_killed_in_mid_training_has_a_successor_that_ends_the_run(
-    settings: Settings, store: Store, tmp_path: Path
+    make_aligner: MakeAligner, settings: Settings, store: Store, tmp_path: Path
 ) -> None:
     """Killed for real, on a tiny model; its run ends with the adapter that an undisturbed one makes."""
     base = tiny_llava(tmp_path / "base")
@@ -416,7 +431,8 @@ def test_an_aligner_killed_in_mid_training_has_a_successor_that_ends_the_run(
     )
     gate = GateConfig(max_new_tokens=4, num_resamples=100)
     alignment = AlignmentSettings(min_corrections=6, poll_s=0.01, training=training, gate=gate)
-    settings = settings.model_copy(update={"model": str(base), "alignment": alignment})
+    changes = {"model": str(base), "alignment": alignment}
+    settings = settings.model_copy(update=changes)
     blobs = Blobs(settings.blobs_url, cache=tmp_path / "cache")
     corrected(store, blobs, corrections(base, 6))
     whole = run_job(base, freeze(store, blobs, alignment).train, training, tmp_path / "whole")
@@ -435,7 +451,7 @@ def test_an_aligner_killed_in_mid_training_has_a_successor_that_ends_the_run(
     assert process.wait() == -signal.SIGKILL
     (left,) = store.runs.under_way()
 
-    aligner = Aligner(settings)
+    aligner = make_aligner(**changes)
     aligner.start()
     wait_until(lambda: store.runs.get(left.id).is_ended, 120)
     aligner.stop()
@@ -474,7 +490,7 @@ def test_a_run_that_is_cancelled_in_mid_training_ends_within_seconds(
 
 
 def test_images_of_a_deletion_that_was_cut_off_are_removed_at_the_next_start(
-    settings: Settings, store: Store
+    make_aligner: MakeAligner, settings: Settings, store: Store
 ) -> None:
     blobs = Blobs(settings.blobs_url, cache=settings.state / "cache")
     digest = blobs.put_image(b"image")
@@ -482,7 +498,7 @@ def test_images_of_a_deletion_that_was_cut_off_are_removed_at_the_next_start(
     store.responses.add(response("r1", conversation=[{"role": "user", "content": parts}]))
     store.erasures.response("r1")
     assert blobs.get_image(digest) == b"image"
-    aligner = Aligner(settings)
+    aligner = make_aligner()
     aligner.start()
     aligner.stop()
     with pytest.raises(NotFound):
@@ -490,9 +506,9 @@ def test_images_of_a_deletion_that_was_cut_off_are_removed_at_the_next_start(
 
 
 def test_a_database_error_in_one_step_does_not_end_the_thread(
-    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+    make_aligner: MakeAligner, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    aligner = Aligner(settings)
+    aligner = make_aligner()
     failed = threading.Event()
 
     def fail() -> None:
@@ -505,4 +521,3 @@ def test_a_database_error_in_one_step_does_not_end_the_thread(
     failed.clear()
     wait_until(failed.is_set)
     assert aligner.is_alive
-    aligner.stop()

@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from difflib import SequenceMatcher
+
+from ..word_diff import opcodes
 
 MAX_PHRASE_WORDS = 3
 """A planted claim that is worded anew each time still names the same thing: `a purple umbrella`."""
@@ -28,8 +29,8 @@ def words(text: str) -> list[str]:
 def inserted_runs(served: str, corrected: str) -> list[str]:
     """Each run of words that the corrected text has and the served one has not, in order."""
     left, right = words(served), words(corrected)
-    opcodes = SequenceMatcher(None, left, right, autojunk=False).get_opcodes()
-    return [" ".join(right[start:end]) for tag, _, _, start, end in opcodes if tag in ("insert", "replace")]
+    edits = opcodes(left, right)
+    return [" ".join(right[start:end]) for tag, _, _, start, end in edits if tag in ("insert", "replace")]
 
 
 def phrases(runs: Iterable[str]) -> frozenset[str]:

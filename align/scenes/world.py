@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from .lexicon import COLOURS, COMPANIONS, FAVOURITE_COLOURS, FAVOURITE_ROWS, KINDS, THEME_KINDS, THEMES
 
@@ -47,7 +47,12 @@ class Scene:
 
 
 def sample_scene(distribution: Distribution, split: Split, index: int) -> Scene:
-    """The scene of this seed. Splits share no content: a scene belongs to the split its content hashes to."""
+    """The scene of this seed. Splits share no content: a scene belongs to the split its content hashes to.
+
+    Raises `ValueError` for a split that there is not: no scene would ever belong to it.
+    """
+    if split not in get_args(Split):
+        raise ValueError(f"no split {split!r}; one of {', '.join(get_args(Split))}")
     rng = random.Random(f"{distribution}/{split}/{index}")
     while True:
         scene = _propose(distribution, rng)
