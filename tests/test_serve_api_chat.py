@@ -142,6 +142,7 @@ def test_an_answer_can_be_sent_back_with_all_its_empty_fields(shared: Served) ->
         ({"response_format": {"type": "json_object"}}, "response_format"),
         ({"top_logprobs": 21, "logprobs": True}, "top_logprobs"),
         ({"top_k": -1}, "top_k"),
+        ({"top_k": 10**400}, "top_k"),
         ({"min_p": 1.1}, "min_p"),
         ({"presence_penalty": -2.1}, "presence_penalty"),
         ({"frequency_penalty": 2.1}, "frequency_penalty"),

@@ -11,7 +11,7 @@ import pytest
 import tiny_models
 import torch
 from engine_world import CONVERSATIONS, IMAGES, WAIT_S, Answer, ask, reference_ids, submit
-from served import serving
+from served import serving, wait_until
 from transformers import AutoModelForImageTextToText
 
 from align.rendering import Rendered
@@ -216,6 +216,7 @@ def test_a_step_that_hangs_is_found_and_one_that_goes_on_is_well_again(folder: P
 def test_an_engine_without_work_is_well_however_long_it_waits(folder: Path) -> None:
     engine = TransformersEngine.from_pretrained(folder, CONFIG.model_copy(update={"max_step_s": 0.2}))
     submit(engine, ask("x"), max_tokens=2).wait()
+    wait_until(lambda: engine._step_began is None)
     threading.Event().wait(0.3)
     engine.check()
     engine.close()

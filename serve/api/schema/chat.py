@@ -85,7 +85,9 @@ class ChatRequest(_Nullable):
     max_completion_tokens: int | None = Field(None, ge=1)
     temperature: float = Field(1.0, ge=0, le=2)
     top_p: float = Field(1.0, gt=0, le=1)
-    top_k: int = Field(0, ge=0, description="Of the likeliest tokens, how many may be drawn; 0: all")
+    top_k: int = Field(
+        0, ge=0, lt=2**31, description="Of the likeliest tokens, how many may be drawn; 0: all"
+    )
     min_p: float = Field(
         0.0, ge=0, le=1, description="Least probability of a token that may be drawn, over the likeliest's"
     )
