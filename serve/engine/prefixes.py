@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, takewhile
 
 from torch import Tensor
 
 BLOCK = 16
-"""Tokens by which beginnings are compared: fewer are not worth the copy."""
+"""Tokens by which beginnings are looked up: fewer are not worth the copy."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,8 @@ class Prefixes:
             reading, num_tokens = self._kept[key], num_blocks * BLOCK
             if reading.shares(version, token_ids[:num_tokens], image_ids):
                 self._kept.move_to_end(key)
-                return reading, num_tokens
+                rest = zip(reading.token_ids[num_tokens:], token_ids[num_tokens:], strict=False)
+                return reading, num_tokens + sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], rest))
         return None
 
     def keep(self, reading: Reading) -> None:
