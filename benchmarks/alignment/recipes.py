@@ -50,6 +50,7 @@ TABLE: tuple[Recipe, ...] = (
     Recipe("dense-released", "dense DPO, paper form, released weights", dense(5e-4, weighting="released")),
     Recipe("dense-sums", "dense DPO, sums", dense(5e-4, **SUMS, gamma=1.1)),
     Recipe("dense-anchored", "dense DPO, paper form, with anchor", dense(2e-4, anchor_weight=1.0)),
+    Recipe("light-5e-4", "the default's form, rate 5e-4", dense(5e-4, **ANCHORED)),
     Recipe("sft-first", "SFT first, then dense DPO with anchor", dense(2e-4, **ANCHORED, **FIRST)),
 )
 
