@@ -24,6 +24,7 @@ from .health import health_router
 from .key_limits import Turnstile
 from .measure import Measure
 from .models import models_router
+from .page import install_page
 from .responses import responses_router
 from .reviews import reviews_router
 from .statuses import EVERYWHERE, GUARDED
@@ -40,6 +41,7 @@ def build_app(replica: Replica) -> FastAPI:
     )
     install_error_handlers(app)
     install_docs(app)
+    install_page(app)
     for router in (
         chat_router(replica),
         responses_router(replica),
