@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import io
 import json
+import tarfile
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -65,15 +67,22 @@ class FakeErrata:
     is_cut_off: bool = False
     statuses: list[str] = field(default_factory=lambda: ["requested", "running", "running", "admitted"])
     requests: list[httpx2.Request] = field(default_factory=list)
-    failures: list[int] = field(default_factory=list)
+    failures: list[int | Exception] = field(default_factory=list)
+    retry_after: str | None = None
+    rows: list[dict[str, Any]] = field(default_factory=list)
     corrections: dict[str, dict[str, Any]] = field(default_factory=dict)
     body: Bytes | None = None
 
     def __call__(self, request: httpx2.Request) -> httpx2.Response:
         self.requests.append(request)
         if self.failures:
-            status = self.failures.pop(0)
-            return httpx2.Response(status, json=error_body(status, f"refused with {status}"))
+            failure = self.failures.pop(0)
+            if isinstance(failure, Exception):
+                raise failure
+            headers = {} if self.retry_after is None else {"retry-after": self.retry_after}
+            return httpx2.Response(
+                failure, json=error_body(failure, f"refused with {failure}"), headers=headers
+            )
         match request.method, request.url.path.removeprefix("/v1").split("/")[1:]:
             case "GET", ["models"]:
                 names = ["errata-tiny", "errata-tiny@base", "errata-tiny@v0001"]
@@ -97,14 +106,15 @@ class FakeErrata:
                 return answer(200, self.page(schema.CorrectionQuery.model_validate(dict(request.url.params))))
             case "GET", ["feedback", "export"]:
                 format = schema.ExportQuery.model_validate(dict(request.url.params)).format
-                self.body = Bytes(format.encode() * 7, self.piece_size, is_cut_off=self.is_cut_off)
+                data = tar(self.rows) if self.rows else format.encode() * 7
+                self.body = Bytes(data, self.piece_size, is_cut_off=self.is_cut_off)
                 return httpx2.Response(200, stream=self.body)
             case "GET", ["feedback", correction_id]:
                 used_by = [USE.model_dump()]
                 return httpx2.Response(200, json={**self.corrections[correction_id], "used_by": used_by})
             case "GET", ["responses", name]:
                 return answer(200, record(name, self.corrections.values()))
-            case "DELETE", ["chat", "completions", name]:
+            case "DELETE", ["responses", name]:
                 return answer(200, erasure(name, "chat.completion.deleted"))
             case "DELETE", ["feedback", name]:
                 return answer(200, erasure(name, "correction.deleted"))
@@ -319,6 +329,18 @@ def erasure(name: str, kind: Any) -> schema.ErasureAnswer:
 
 def answer(status: int, body: Any) -> httpx2.Response:
     return httpx2.Response(status, json=body.model_dump())
+
+
+def tar(rows: Iterable[dict[str, Any]]) -> bytes:
+    """An export as the server sends it: what failed is named in a file beside the rows."""
+    buffer = io.BytesIO()
+    files = {"errata.jsonl": "".join(json.dumps(row) + "\n" for row in rows), "failures.jsonl": "{}\n"}
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as file:
+        for name, text in files.items():
+            member = tarfile.TarInfo(f"errata-openai/{name}")
+            member.size = len(text.encode())
+            file.addfile(member, io.BytesIO(text.encode()))
+    return buffer.getvalue()
 
 
 def words(text: str) -> list[str]:

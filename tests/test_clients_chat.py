@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import openai
 import pytest
-from errata import ReplyIncomplete, UnsupportedImage
-from errata.images import image_url
+from errata import ReplyIncomplete
 from fake_errata import RESPONSE_ID, SERVED, FakeErrata, Session, words
 from PIL import Image
 
@@ -154,37 +151,6 @@ def test_the_address_and_the_key_come_from_erratas_environment_and_openais_keys_
     session.close()
     assert server.requests[-1].url.host == "errata.example"
     assert server.requests[-1].headers["authorization"] == "Bearer errata-key"
-
-
-@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "GIF"])
-def test_a_path_and_bytes_become_a_data_url_of_the_same_bytes(tmp_path: Path, format: str) -> None:
-    data = encoded(format)
-    path = tmp_path / "image.bin"  # the bytes decide what it is, not the name
-    path.write_bytes(data)
-    url = f"data:image/{format.lower()};base64,{base64.b64encode(data).decode()}"
-    assert image_url(data) == image_url(path) == image_url(str(path)) == url
-
-
-def test_a_pil_image_becomes_a_png_of_the_same_pixels() -> None:
-    image = Image.new("RGB", (3, 2), "red")
-    head, payload = image_url(image).split(",")
-    assert head == "data:image/png;base64"
-    assert base64.b64decode(payload) == encoded("PNG")
-
-
-def test_urls_stay_as_they_are() -> None:
-    for url in ("https://example.com/a.png", "http://example.com/a.png", "data:image/png;base64,AAAA"):
-        assert image_url(url) == url
-
-
-def test_what_is_no_image_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    (tmp_path / "page.svg").write_text("<svg/>")
-    with pytest.raises(UnsupportedImage, match=r"page\.svg.*convert it"):
-        image_url(tmp_path / "page.svg")
-    with pytest.raises(UnsupportedImage, match="'int'"):
-        image_url(3)  # type: ignore[arg-type]  # what an untyped caller may do
-    with pytest.raises(FileNotFoundError):
-        image_url("nowhere.png")
 
 
 def encoded(format: str) -> bytes:

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx2
 import openai
 import pytest
-from errata import AlignmentTimeout, Correction, Span, WordsAmbiguous, WordsNotFound
+from errata import AlignmentTimeout, Correction, ResponseErased, Span, WordsAmbiguous, WordsNotFound
 from fake_errata import RESPONSE_ID, SERVED, FakeErrata, Session
 
 
@@ -74,7 +74,7 @@ def test_words_that_stand_there_twice_are_refused(session: Session) -> None:
 def test_the_record_of_an_answer_shows_its_corrections(session: Session, server: FakeErrata) -> None:
     reply = session.do(session.client.ask("What?"))
     made = session.do(reply.correct_span("on the table", "on the chair"))
-    record = session.do(session.client.records.get(reply.response_id))
+    record = session.do(session.client.responses.get(reply.response_id))
     assert server.requests[-1].url.path == f"/v1/responses/{RESPONSE_ID}"
     assert (record.text, record.adapter, record.num_tokens) == (reply.text, reply.adapter, 17)
     assert (record.user, record.metadata) == ("ada", {"page": "3"})
@@ -158,7 +158,7 @@ def test_a_retry_keeps_its_idempotency_key_and_the_next_correction_gets_another(
         (403, openai.PermissionDeniedError),
         (404, openai.NotFoundError),
         (409, openai.ConflictError),
-        (410, openai.APIStatusError),
+        (410, ResponseErased),
         (422, openai.UnprocessableEntityError),
     ],
 )
@@ -238,10 +238,24 @@ def test_an_alignment_is_waited_for_and_its_changes_are_told_once(session: Sessi
     assert [run.id for run in session.do(session.client.alignments.list())] == ["run-1"]
 
 
+def test_a_run_that_was_asked_for_is_waited_for_and_shows_how_it_goes(
+    session: Session, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = session.do(session.client.alignments.create())
+    assert (run.id, run.status, run.is_ended) == ("run-1", "requested", False)
+    assert session.do(run.wait(progress=True, poll=0)).adapter == "v0001"
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.splitlines() == ["run-1 requested", "run-1 running", "run-1 admitted  v0001"]
+
+
 def test_an_alignment_that_takes_too_long_is_handed_over_as_it_stands(
     session: Session, server: FakeErrata
 ) -> None:
     server.statuses = ["running"]
+    run = session.do(session.client.alignments.create())
+    with pytest.raises(AlignmentTimeout, match="still running and goes on"):
+        session.do(run.wait(timeout=0.01, poll=60))
     with pytest.raises(AlignmentTimeout, match="still running and goes on") as caught:
         session.do(session.client.alignments.wait("run-1", timeout=0.01, poll=60))
     assert caught.value.alignment.id == "run-1"

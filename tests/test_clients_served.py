@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import tarfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import openai
 import pytest
-from errata import AsyncErrata, Errata
+from errata import AsyncErrata, Errata, ResponseErased
 from fake_engine import FakeEngine
 from records import adapter_row
 from served import MODEL, Served, encoded, listening, serving
@@ -40,7 +41,7 @@ def test_an_answer_is_corrected_looked_up_listed_exported_and_forgotten(
     approved = reply.approve()
     assert [one.id for one in client.feedback.list(limit=1)] == [approved.id, made.id]
     assert [one.id for one in client.feedback.list(author="ada", status="accepted")] == [made.id]
-    record = client.records.get(reply.response_id)
+    record = client.responses.get(reply.response_id)
     assert (record.text, record.user, len(record.images)) == (TEXT, "ada", 1)
     assert [one.id for one in record.corrections] == [approved.id, made.id]
     with pytest.raises(openai.ConflictError, match="there is none yet"):
@@ -49,10 +50,12 @@ def test_an_answer_is_corrected_looked_up_listed_exported_and_forgotten(
     file = client.feedback.export(tmp_path / "openai.tar", format="openai")
     with tarfile.open(file) as tar:
         assert tar.getnames() == ["errata-openai/errata.jsonl"]
-    client.erase.response(reply.response_id)
-    with pytest.raises(openai.APIStatusError) as gone:
-        client.records.get(reply.response_id)
-    assert gone.value.status_code == 410
+    (pair,) = client.feedback.rows()
+    assert (pair.id, pair.chosen, pair.rejected) == (made.id, made.corrected_text, TEXT)
+    assert [part["type"] for part in pair.messages[0]["content"]] == ["image_url", "text"]
+    client.responses.delete(reply.response_id)
+    with pytest.raises(ResponseErased):
+        client.responses.get(reply.response_id)
 
 
 def test_a_browser_s_token_corrects_as_a_key_does(client: Errata) -> None:
@@ -91,10 +94,20 @@ def test_the_asynchronous_client_turns_pages_and_downloads(
         async with AsyncErrata(base_url=client.base_url, max_retries=0) as other:
             found = [one.id async for one in other.feedback.list(limit=2)]
             file = await other.feedback.export(tmp_path / "trl.tar")
-            record = await other.records.get(served.store.corrections.get(ids[0]).response_id)
+            record = await other.responses.get(served.store.corrections.get(ids[0]).response_id)
             return found, file, record.model
 
     found, file, model = asyncio.run(read())
     assert (found, model) == (ids[::-1], MODEL)
     with tarfile.open(file) as tar:
         assert tar.getnames() == ["errata-trl/train.parquet"]
+
+
+@pytest.mark.skipif(
+    find_spec("datasets") is None, reason="needs Hugging Face's datasets: the extra `peers` has it"
+)
+def test_corrections_become_a_dataset_where_its_library_is(client: Errata) -> None:
+    made = client.ask("What?", image=encoded()).correct_span("red", "blue")
+    data = client.feedback.to_datasets()
+    assert (data[0]["id"], data[0]["chosen"][0]["content"][0]["text"]) == (made.id, made.corrected_text)
+    assert data[0]["images"][0].size == (8, 6)

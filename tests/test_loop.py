@@ -218,7 +218,7 @@ def test_a_deleted_answer_ends_its_adapter_and_is_missing_from_the_next_one(loop
     blob = loop.settings.state / "blobs" / "images" / image[:2] / image
     assert blob.exists()
 
-    erasure = loop.errata.erase.response(response_id)
+    erasure = loop.errata.responses.delete(response_id)
     assert erasure.tainted == ["v0001"]
     assert erasure.alignment is not None
     assert not blob.exists()

@@ -29,14 +29,14 @@ def align(
         if not wait:
             return
         with showing(console) as show:
-            run = client.alignments.wait(run.id, on_progress=show)
-    ended = f"run {run.id}: [bold]{run.status}[/] {run.adapter or ''} {escape(run.reason or '')}"
-    console.print(ended, soft_wrap=True)
-    if run.status == "held":
+            ended = run.wait(on_progress=show)
+    told = f"run {ended.id}: [bold]{ended.status}[/] {ended.adapter or ''} {escape(ended.reason or '')}"
+    console.print(told, soft_wrap=True)
+    if ended.status == "held":
         console.print(
-            f"`errata adapters report {run.adapter}` shows why; `errata adapters admit` lets it serve."
+            f"`errata adapters report {ended.adapter}` shows why; `errata adapters admit` lets it serve."
         )
-    if run.status in ("failed", "cancelled"):
+    if ended.status in ("failed", "cancelled"):
         raise typer.Exit(1)
 
 

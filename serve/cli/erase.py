@@ -27,7 +27,7 @@ def erase_response(
 
     _confirm(f"response {response_id}", yes)
     with Errata(base_url=url, api_key=api_key) as client:
-        _tell(client.erase.response(response_id))
+        _tell(client.responses.delete(response_id))
 
 
 @app.command("correction")
@@ -39,7 +39,7 @@ def erase_correction(
 
     _confirm(f"correction {correction_id}", yes)
     with Errata(base_url=url, api_key=api_key) as client:
-        _tell(client.erase.correction(correction_id))
+        _tell(client.feedback.delete(correction_id))
 
 
 @app.command("source")
@@ -52,7 +52,7 @@ def erase_source(source_id: str, yes: Yes = False, url: Url = DEFAULT_URL, api_k
 
     _confirm(f"all that came from {source_id}", yes)
     with Errata(base_url=url, api_key=api_key) as client:
-        _tell(client.erase.source(source_id))
+        _tell(client.sources.delete(source_id))
 
 
 def _confirm(what: str, yes: bool) -> None:

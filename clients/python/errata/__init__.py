@@ -1,10 +1,12 @@
 """Ask an Errata server, and correct what it answers. Everything of OpenAI's client is here too, and more."""
 
+from .alignments import AsyncRequestedAlignment, RequestedAlignment
 from .client import AsyncErrata, Errata
 from .errors import (
     AlignmentTimeout,
     ErrataError,
     ReplyIncomplete,
+    ResponseErased,
     UnsupportedImage,
     WordsAmbiguous,
     WordsNotFound,
@@ -23,6 +25,7 @@ from .types import (
     CorrectionPreview,
     CorrectionStory,
     Erasure,
+    Pair,
     Record,
     Rollout,
     Span,
@@ -40,6 +43,7 @@ __all__ = [
     "AsyncErrata",
     "AsyncReply",
     "AsyncReplyStream",
+    "AsyncRequestedAlignment",
     "Change",
     "Comparison",
     "Correction",
@@ -48,10 +52,13 @@ __all__ = [
     "Erasure",
     "Errata",
     "ErrataError",
+    "Pair",
     "Record",
     "Reply",
     "ReplyIncomplete",
     "ReplyStream",
+    "RequestedAlignment",
+    "ResponseErased",
     "Rollout",
     "Span",
     "UnsupportedImage",

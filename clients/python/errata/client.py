@@ -6,19 +6,19 @@ import os
 from functools import cached_property
 from typing import Any
 
-from openai import AsyncOpenAI, AsyncStream, OpenAI, Stream
+from openai import APIStatusError, AsyncOpenAI, AsyncStream, OpenAI, Stream
 from openai.types.chat import ChatCompletionChunk
 from typing_extensions import Unpack
 
 from .adapters import Adapters, AsyncAdapters
 from .alignments import Alignments, AsyncAlignments
-from .erasures import AsyncErase, Erase
-from .errors import ErrataError
+from .errors import ErrataError, ResponseErased
 from .feedback import AsyncFeedback, Feedback
 from .questions import Images, Options, chat_arguments
-from .records import AsyncRecords, Records
 from .reply import AsyncReply, Reply, served
+from .responses import AsyncResponses, Responses
 from .reviews import AsyncReviews, Reviews
+from .sources import AsyncSources, Sources
 from .streams import AsyncReplyStream, ReplyStream
 
 NO_MODEL = "the server lists no model; say which one to ask: ask(..., model=NAME)"
@@ -47,8 +47,8 @@ class Errata(OpenAI):
         return Feedback(self)
 
     @cached_property
-    def records(self) -> Records:
-        return Records(self)
+    def responses(self) -> Responses:  # type: ignore[override]  # OpenAI's are of a route that Errata has not
+        return Responses(self)
 
     @cached_property
     def adapters(self) -> Adapters:
@@ -63,11 +63,15 @@ class Errata(OpenAI):
         return Alignments(self)
 
     @cached_property
-    def erase(self) -> Erase:
-        return Erase(self)
+    def sources(self) -> Sources:
+        return Sources(self)
+
+    def _make_status_error(self, err_msg: str, *, body: object, response: Any) -> APIStatusError:
+        error = super()._make_status_error(err_msg, body=body, response=response)
+        return ResponseErased.of(error) if error.status_code == 410 else error
 
     def ask(self, question: str, *, image: Images | None = None, **options: Unpack[Options]) -> Reply:
-        """Ask about an image, or several: a path, a URL, bytes or a PIL image each.
+        """Ask about an image, or several: a path, a URL, bytes, a PIL image or an array each.
 
         Raises `UnsupportedImage`, and OpenAI's exceptions for what the server refuses.
         """
@@ -107,8 +111,8 @@ class AsyncErrata(AsyncOpenAI):
         return AsyncFeedback(self)
 
     @cached_property
-    def records(self) -> AsyncRecords:
-        return AsyncRecords(self)
+    def responses(self) -> AsyncResponses:  # type: ignore[override]  # OpenAI's are of a route that Errata has not
+        return AsyncResponses(self)
 
     @cached_property
     def adapters(self) -> AsyncAdapters:
@@ -123,8 +127,12 @@ class AsyncErrata(AsyncOpenAI):
         return AsyncAlignments(self)
 
     @cached_property
-    def erase(self) -> AsyncErase:
-        return AsyncErase(self)
+    def sources(self) -> AsyncSources:
+        return AsyncSources(self)
+
+    def _make_status_error(self, err_msg: str, *, body: object, response: Any) -> APIStatusError:
+        error = super()._make_status_error(err_msg, body=body, response=response)
+        return ResponseErased.of(error) if error.status_code == 410 else error
 
     async def ask(
         self, question: str, *, image: Images | None = None, **options: Unpack[Options]

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Generator, Iterable
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from openai import AsyncOpenAI, OpenAI, RequestOptions
 from openai.pagination import AsyncCursorPage, SyncCursorPage
 from typing_extensions import TypedDict, Unpack
 
+from . import exports
 from .calls import Call, segment
 from .downloads import download, download_async
-from .types import Correction, CorrectionPreview, CorrectionStory, Span
+from .types import Correction, CorrectionPreview, CorrectionStory, Erasure, Pair, Span
 
 if TYPE_CHECKING:
+    from datasets import Dataset
     from openai._base_client import AsyncPaginator
-
-
-Format: TypeAlias = Literal["trl", "openai", "ms-swift", "llama-factory"]
 
 
 class Said(TypedDict, total=False):
@@ -80,8 +79,8 @@ def get(correction_id: str) -> Call[CorrectionStory]:
     return Call("get", f"/feedback/{segment(correction_id, 'correction_id')}", CorrectionStory)
 
 
-def export(format: Format) -> str:
-    return f"/feedback/export?format={format}"
+def delete(correction_id: str) -> Call[Erasure]:
+    return Call("delete", f"/feedback/{segment(correction_id, 'correction_id')}", Erasure)
 
 
 class Feedback:
@@ -104,6 +103,10 @@ class Feedback:
         """The correction as it is stored now, and the adapters that learned from it."""
         return get(correction_id).send(self._client)
 
+    def delete(self, correction_id: str) -> Erasure:
+        """Forget a correction for good; the answer that it corrects stays. To repeat it does no harm."""
+        return delete(correction_id).send(self._client)
+
     def list(self, **search: Unpack[Search]) -> SyncCursorPage[Correction]:
         """Corrections of this key's answers, of all with the admin scope; the newest first.
 
@@ -114,13 +117,28 @@ class Feedback:
             "/feedback", model=Correction, page=SyncCursorPage[Correction], options=options
         )
 
-    def export(self, file: str | Path, *, format: Format = "trl") -> Path:
+    def export(self, file: str | Path, *, format: exports.Format = "trl") -> Path:
         """Write the corrections that are learned from as a dataset for another trainer: a tar, with the images.
 
         What the format cannot say is named in the tar's `failures.jsonl`. Needs the admin scope. Raises
         `openai.ConflictError` where there is nothing to write.
         """
-        return download(self._client, export(format), Path(file))
+        return download(self._client, exports.path(format), Path(file))
+
+    def rows(self) -> Generator[Pair, None, None]:
+        """The corrections that are learned from, one by one as they come in. Needs the admin scope.
+
+        One whose image cannot be read any more is left out; `export` names those. Raises `openai.ConflictError` where
+        there is none.
+        """
+        return exports.pairs(self._client)
+
+    def to_datasets(self) -> Dataset:
+        """All of them as a dataset of Hugging Face's library `datasets`, as TRL reads it. Needs the admin scope.
+
+        Raises `ImportError` without that library, `openai.ConflictError` where there is no correction.
+        """
+        return exports.dataset(self._client)
 
 
 class AsyncFeedback:
@@ -139,6 +157,10 @@ class AsyncFeedback:
         """As `Feedback.get`."""
         return await get(correction_id).send_async(self._client)
 
+    async def delete(self, correction_id: str) -> Erasure:
+        """As `Feedback.delete`."""
+        return await delete(correction_id).send_async(self._client)
+
     def list(self, **search: Unpack[Search]) -> AsyncPaginator[Correction, AsyncCursorPage[Correction]]:
         """As `Feedback.list`: with `async for` all of them, with `await` the first page."""
         options: RequestOptions = {"params": {**search}}
@@ -146,6 +168,14 @@ class AsyncFeedback:
             "/feedback", model=Correction, page=AsyncCursorPage[Correction], options=options
         )
 
-    async def export(self, file: str | Path, *, format: Format = "trl") -> Path:
+    async def export(self, file: str | Path, *, format: exports.Format = "trl") -> Path:
         """As `Feedback.export`."""
-        return await download_async(self._client, export(format), Path(file))
+        return await download_async(self._client, exports.path(format), Path(file))
+
+    def rows(self) -> AsyncGenerator[Pair, None]:
+        """As `Feedback.rows`, with `async for`."""
+        return exports.pairs_async(self._client)
+
+    async def to_datasets(self) -> Dataset:
+        """As `Feedback.to_datasets`."""
+        return await exports.dataset_async(self._client)

@@ -11,7 +11,8 @@ from .images import Image, image_url
 
 Images: TypeAlias = "Image | Sequence[Image]"
 
-
+HERE = ("model", "system", "max_image_side")
+"""Options that become something else here."""
 OWN = ("feedback_token",)
 """Options that OpenAI's clients do not know."""
 
@@ -30,20 +31,23 @@ class Options(TypedDict, total=False):
     stop: str | list[str]
     user: str
     """Who asks, for the server's records."""
+    max_image_side: int
+    """Pixels: an image that is longer or higher is made smaller before it is sent, which needs Pillow."""
     feedback_token: bool
     """Whether the reply brings a token with which a browser may correct it."""
 
 
 def chat_arguments(question: str, image: Images | None, options: Options, model: str) -> dict[str, Any]:
     """The images come before the words, as vision-language models are trained to read them."""
+    max_side = options.get("max_image_side")
     parts: list[dict[str, Any]] = [
-        {"type": "image_url", "image_url": {"url": image_url(one)}} for one in _each(image)
+        {"type": "image_url", "image_url": {"url": image_url(one, max_side)}} for one in _each(image)
     ]
     messages: list[dict[str, Any]] = []
     if "system" in options:
         messages.append({"role": "system", "content": options["system"]})
     messages.append({"role": "user", "content": [*parts, {"type": "text", "text": question}]})
-    others = {name: value for name, value in options.items() if name not in ("model", "system", *OWN)}
+    others = {name: value for name, value in options.items() if name not in (*HERE, *OWN)}
     own = {name: value for name, value in options.items() if name in OWN}
     return {"model": model, "messages": messages, **others, "extra_body": own}
 

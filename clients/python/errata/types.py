@@ -98,6 +98,39 @@ class WaitingList(BaseModel):
     data: list[WaitingCorrection]
 
 
+class Pair(BaseModel):
+    """What a correction teaches: after `messages`, the answer `chosen` and not the one `rejected`.
+
+    `messages` are OpenAI's, images as data URLs; `spans` count code points of `rejected`; `id` is the correction's.
+    """
+
+    id: str
+    messages: list[dict[str, Any]]
+    chosen: str
+    rejected: str
+    spans: list[Span]
+
+
+class ExportedRow(BaseModel):
+    """A line of OpenAI's preference format."""
+
+    id: str
+    input: dict[str, list[dict[str, Any]]]
+    preferred_output: list[dict[str, str]]
+    non_preferred_output: list[dict[str, str]]
+    spans: list[Span]
+
+    @property
+    def pair(self) -> Pair:
+        return Pair(
+            id=self.id,
+            messages=self.input["messages"],
+            chosen=self.preferred_output[0]["content"],
+            rejected=self.non_preferred_output[0]["content"],
+            spans=self.spans,
+        )
+
+
 class Use(BaseModel):
     """An adapter version that has seen a correction: `role` is train where it taught, held_out where it judged."""
 
