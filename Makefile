@@ -13,7 +13,7 @@ TORCH := $(shell grep '^torch==' $(LOCK))
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check setup clean
+.PHONY: help demo test check setup browser clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,7 +22,7 @@ help:  ## list these commands
 demo: setup  ## serve the embedded model, correct it, train on the corrections, show before and after
 	@$(BIN)/errata demo $(ARGS)
 
-test: check  ## everything CI runs: setup, check and the tests
+test: check browser  ## everything CI runs: setup, check and the tests
 	@$(BIN)/python -m pytest $(ARGS)
 
 check: setup  ## lint, format, types and the direction of imports
@@ -33,6 +33,9 @@ check: setup  ## lint, format, types and the direction of imports
 	@$(BIN)/lint-imports --no-logo
 
 setup: $(VENV)/.installed  ## install the tested versions into .venv (once)
+
+browser:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || { $(install_chromium); }
 
 clean:  ## remove .venv and what the tools cached
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache clients/python/.mypy_cache
@@ -61,4 +64,17 @@ if [ -z "$$index" ] && [ "$$(uname -s)" = Linux ] && ! command -v nvidia-smi >/d
   && timeout 10 $(PYTHON) -c 'import sys, urllib.request as r; r.urlopen(sys.argv[1], timeout=5)' $(CPU_INDEX)/torch/ 2>/dev/null; \
 then $(PIP) install --no-deps --index-url $(CPU_INDEX) $(TORCH) 2>/dev/null && exit 0; fi; \
 if [ -n "$$index" ]; then $(PIP) install --no-deps --index-url "$$index" $(TORCH); else $(PIP) install --no-deps $(TORCH); fi
+endef
+
+# The page's tests drive a real browser; without one they are skipped, so nothing here may fail. Debian alone has
+# Chromium as a package that runs in a container; Ubuntu's is a snap.
+define install_chromium
+packages='chromium fonts-liberation'; \
+install() { DEBIAN_FRONTEND=noninteractive timeout 300 apt-get install -qq -y --no-install-recommends $$packages; }; \
+if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && grep -qs '^ID=debian' /etc/os-release; then \
+  echo "installing $$packages for the page's tests"; \
+  { install || { apt-get update -qq && install; }; } >/dev/null 2>&1 </dev/null && exit 0; \
+fi; \
+echo "Chromium is not here and could not be installed, so the page's tests are skipped; on Debian, as root:" >&2; \
+echo "  apt-get install --no-install-recommends $$packages" >&2
 endef

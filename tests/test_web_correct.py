@@ -1,0 +1,306 @@
+"""Correcting on the page, in a real browser: seconds from a wrong answer to a stored correction; nothing is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from browsing import Hands, ask, chromium, needs_chromium, stored, visit
+from fake_engine import FakeEngine
+from served import Served, listening, serving
+
+from align.state.corrections import spans_to_json
+
+pytestmark = needs_chromium
+TEXT = "A red cup 🍎 and two forks stand on the table."
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    engine = FakeEngine(answers={"base": TEXT}, max_model_len=4096)
+    with serving(tmp_path_factory.mktemp("state"), engine) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def address(served: Served) -> Iterator[str]:
+    with listening(served) as address:
+        yield address
+
+
+@pytest.fixture
+def page(browser: Any, address: str) -> Iterator[Any]:
+    """With one answer on it."""
+    with visit(browser, address) as page:
+        ask(page)
+        yield page
+
+
+def response_id(page: Any) -> str:
+    return str(page.locator("errata-answer").last.evaluate("answer => answer.record.id"))
+
+
+def text_box(page: Any) -> Any:
+    return page.get_by_label("The answer as it should be")
+
+
+def wait_for_stored(page: Any) -> None:
+    page.get_by_text("Correction stored", exact=False).first.wait_for()
+
+
+def replace(page: Any, wrong: str, right: str) -> None:
+    """By keyboard, in an answer that is open."""
+    page.get_by_label("Find the wrong words").focus()
+    page.keyboard.type(wrong)
+    page.keyboard.press("Enter")
+    page.keyboard.type(right)
+
+
+def test_from_a_wrong_answer_to_a_stored_correction_in_six_actions_without_a_mouse(
+    page: Any, served: Served
+) -> None:
+    hands = Hands(page)
+    hands.press("ArrowUp")  # correct the last answer
+    hands.type("red")  # what is wrong
+    hands.press("Enter")
+    hands.type("blue")  # what is true
+    hands.press("Alt+2")  # an attribute
+    hands.press("Control+Enter")
+    wait_for_stored(page)
+    assert hands.num_actions <= 6
+    (correction,) = stored(served, response_id(page))
+    assert correction.corrected_text == TEXT.replace("red", "blue")
+    assert correction.spans == [{"start": 2, "end": 5, "replacement": "blue", "kind": "attribute"}]
+
+
+def test_a_click_on_a_word_opens_the_answer_with_the_word_ready_to_be_typed_over(
+    page: Any, served: Served
+) -> None:
+    box = page.locator(".answer-text").bounding_box()
+    page.mouse.click(box["x"] + 30, box["y"] + box["height"] / 2)
+    page.keyboard.type("blue")
+    assert text_box(page).inner_text() == TEXT.replace("red", "blue")
+    page.keyboard.press("Control+Enter")
+    wait_for_stored(page)
+    (correction,) = stored(served, response_id(page))
+    assert correction.spans == [{"start": 2, "end": 5, "replacement": "blue", "kind": "other"}]
+
+
+def test_several_spans_get_their_kinds_by_number_and_offsets_count_code_points(
+    page: Any, served: Served
+) -> None:
+    page.keyboard.press("ArrowUp")
+    replace(page, "🍎", "🍐")
+    replace(page, "two", "three")
+    replace(page, "table", "shelf 🙂")
+    rows = page.locator(".changes li")
+    assert [row.locator(".span").inner_text() for row in rows.all()] == [
+        "🍎 🍐",
+        "two three",
+        "table shelf 🙂",
+    ]
+    page.keyboard.press("Tab")
+    for key in "143":
+        page.keyboard.press(key)
+    assert page.locator(".changes input:checked + span").all_inner_texts() == [
+        "1\nobject",
+        "4\nnumber",
+        "3\nposition",
+    ]
+    page.keyboard.press("Control+Enter")
+    wait_for_stored(page)
+    (correction,) = stored(served, response_id(page))
+    points = list(TEXT)
+    told = [("".join(points[s["start"] : s["end"]]), s["replacement"], s["kind"]) for s in correction.spans]
+    assert told == [("🍎", "🍐", "object"), ("two", "three", "number"), ("table", "shelf 🙂", "position")]
+    understood = page.locator(".stored .spans").inner_text()
+    assert "🍎 🍐 object" in understood
+    assert "two three number" in understood
+
+
+@pytest.mark.parametrize(
+    "corrected",
+    [
+        "A blue cup 🍎 and two forks stand on the table.",
+        "A red cup and two forks stand on the table.",
+        "A red cup 👩‍🚀🍎 and two forks stand on the table, and a 👍🏽.",
+        "Ein roter Becher",
+        "A red cup 🍎\nand two forks stand on the table.\n",
+        "A red, red cup 🍎 and two forks stand on the table.",
+        "red cup 🍎 and two forks stand on the table",
+    ],
+)
+def test_the_server_reads_the_same_text_out_of_the_page_s_spans(
+    page: Any, served: Served, corrected: str
+) -> None:
+    spans = page.evaluate(
+        """async ([served, corrected]) => {
+          const { changesBetween, spansOf } = await import("/web/correct/changes.js");
+          return spansOf(changesBetween(served, corrected));
+        }""",
+        [TEXT, corrected],
+    )
+    answer = served.client.post(
+        "/feedback?dryrun=true",
+        json={"response_id": response_id(page), "corrected_text": corrected, "spans": spans},
+    )
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["corrected_text"] == corrected
+
+
+def test_changes_are_struck_and_inserted_while_they_are_typed_and_undone_in_steps(page: Any) -> None:
+    page.keyboard.press("ArrowUp")
+    replace(page, "red", "blue")
+    mark = text_box(page).locator("ins")
+    assert (mark.inner_text(), mark.get_attribute("data-removed")) == ("blue", "red")
+    assert "line-through" in mark.evaluate("mark => getComputedStyle(mark, '::before').textDecorationLine")
+    page.keyboard.press("Control+z")
+    page.keyboard.press("Control+z")
+    assert text_box(page).inner_text() == TEXT
+    assert mark.count() == 0
+    page.keyboard.press("Control+Shift+z")
+    page.keyboard.press("Control+Shift+z")
+    assert mark.inner_text() == "blue"
+    page.get_by_role("button", name="Reset").click()
+    assert text_box(page).inner_text() == TEXT
+    assert mark.count() == 0
+
+
+def test_nothing_wrong_is_one_key(page: Any, served: Served) -> None:
+    page.locator(".answer-text").focus()
+    page.keyboard.press("n")
+    page.get_by_text("It counts in the rates, not in the training.").wait_for()
+    (correction,) = stored(served, response_id(page))
+    assert (correction.status, correction.spans) == ("nothing_wrong", [])
+
+
+def test_nothing_is_sent_while_nothing_is_changed(page: Any, served: Served) -> None:
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Control+Enter")
+    page.get_by_text("Nothing is changed yet").wait_for()
+    assert stored(served, response_id(page)) == []
+
+
+def test_escape_leaves_and_the_draft_is_there_again(page: Any) -> None:
+    page.keyboard.press("ArrowUp")
+    replace(page, "red", "blue")
+    page.keyboard.press("Alt+2")
+    page.keyboard.press("Escape")
+    page.get_by_text("Draft kept").wait_for()
+    page.reload()
+    page.locator(".answer-text").wait_for()
+    page.keyboard.press("ArrowUp")
+    assert text_box(page).locator("ins").get_attribute("data-removed") == "red"
+    assert text_box(page).locator("ins").get_attribute("data-kind") == "attribute"
+
+
+def test_what_became_of_a_correction_is_told_where_the_answer_stands(page: Any, served: Served) -> None:
+    page.keyboard.press("ArrowUp")
+    replace(page, "red", "blue")
+    page.keyboard.press("Control+Enter")
+    wait_for_stored(page)
+    page.get_by_text("It counts in the next run", exact=False).wait_for()
+
+
+def test_a_lost_connection_keeps_the_draft_and_sends_it_once_it_is_back(page: Any, served: Served) -> None:
+    page.keyboard.press("ArrowUp")
+    replace(page, "red", "blue")
+    page.context.set_offline(True)
+    page.keyboard.press("Control+Enter")
+    page.get_by_text("Not sent yet.").wait_for()
+    assert page.locator(".answer-text").inner_text() == TEXT.replace("red", "blue")
+    assert stored(served, response_id(page)) == []
+    page.context.set_offline(False)
+    wait_for_stored(page)
+    assert len(stored(served, response_id(page))) == 1
+
+
+def test_an_answer_that_got_lost_is_asked_for_again_and_stored_once(page: Any, served: Served) -> None:
+    keys = lose_answers(page)
+    page.keyboard.press("ArrowUp")
+    replace(page, "red", "blue")
+    page.keyboard.press("Control+Enter")
+    page.get_by_text("Not sent yet.").wait_for()
+    assert len(stored(served, response_id(page))) == 1  # it had arrived
+    page.unroute("**/feedback")
+    page.reload()
+    wait_for_stored(page)
+    assert len(stored(served, response_id(page))) == 1
+    (correction,) = stored(served, response_id(page))
+    assert {correction.idempotency_key} == set(keys)
+
+
+def test_a_draft_that_was_changed_after_it_had_arrived_is_told_and_can_go_as_another(
+    page: Any, served: Served
+) -> None:
+    lose_answers(page)
+    page.keyboard.press("ArrowUp")
+    replace(page, "red", "blue")
+    page.keyboard.press("Control+Enter")
+    page.get_by_text("Not sent yet.").wait_for()
+    page.get_by_role("button", name="Keep editing").click()
+    page.unroute("**/feedback")
+    replace(page, "forks", "knives")
+    page.keyboard.press("Control+Enter")
+    page.get_by_text("Another version of this draft is stored already.").wait_for()
+    page.get_by_role("button", name="Send as another correction").click()
+    wait_for_stored(page)
+    texts = [correction.corrected_text for correction in stored(served, response_id(page))]
+    assert texts == [
+        TEXT.replace("red", "blue"),
+        TEXT.replace("red", "blue").replace("forks", "knives"),
+    ]
+
+
+def test_an_answer_that_was_deleted_meanwhile_is_told(page: Any, served: Served) -> None:
+    assert served.client.delete(f"/v1/responses/{response_id(page)}").status_code == 200
+    page.keyboard.press("ArrowUp")
+    replace(page, "red", "blue")
+    page.keyboard.press("Control+Enter")
+    page.get_by_text("This answer was deleted.").wait_for()
+    page.get_by_role("button", name="Discard the draft").click()
+    assert page.evaluate("Object.keys(sessionStorage).filter((name) => name.includes('draft'))") == []
+
+
+def test_what_is_no_correction_is_told_and_can_be_edited_on(page: Any, served: Served) -> None:
+    page.keyboard.press("ArrowUp")
+    replace(page, "red", "blue")
+    text_box(page).press("Control+a")
+    page.keyboard.insert_text("something else " * 40)
+    page.keyboard.press("Control+Enter")
+    page.get_by_text("This is no correction of that answer.").wait_for()
+    page.get_by_text("This changes most of the answer", exact=False).wait_for()
+    assert stored(served, response_id(page)) == []
+    text_box(page).press("Control+a")
+    page.keyboard.insert_text(TEXT.replace("red", "blue"))
+    page.keyboard.press("Control+Enter")
+    wait_for_stored(page)
+    (correction,) = stored(served, response_id(page))
+    assert correction.spans == spans_to_json_of("red", "blue")
+
+
+def spans_to_json_of(wrong: str, right: str) -> list[dict[str, Any]]:
+    from align.spans import Span
+
+    start = TEXT.index(wrong)
+    return spans_to_json([Span(start, start + len(wrong), right)])
+
+
+def lose_answers(page: Any) -> list[str]:
+    """Corrections arrive, and what the server says of them does not. The idempotency keys that were sent."""
+    keys: list[str] = []
+
+    def lose(route: Any) -> None:
+        keys.append(route.request.headers["idempotency-key"])
+        route.fetch()
+        route.abort()
+
+    page.route("**/feedback", lose)
+    return keys
