@@ -93,7 +93,12 @@ def decode_data_url(url: str, limits: ImageLimits) -> bytes:
 
 def encode_data_url(data: bytes) -> str:
     """Raises `InvalidImage` for bytes of another format."""
-    return f"data:{Image.MIME[_format(data)]};base64,{base64.b64encode(data).decode()}"
+    return f"data:{media_type(data)};base64,{base64.b64encode(data).decode()}"
+
+
+def media_type(data: bytes) -> str:
+    """`image/png` or the like. Raises `InvalidImage` for bytes of another format."""
+    return Image.MIME[_format(data)]
 
 
 def file_ending(data: bytes) -> str:

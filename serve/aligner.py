@@ -97,9 +97,8 @@ class Aligner:
         return self._settings.state / "runs" / run.id
 
     def _is_due(self) -> bool:
-        manifests = (run.manifest for run in self._store.runs.recent() if run.manifest is not None)
-        learned_up_to = next((int(manifest["last_sequence"]) for manifest in manifests), 0)
-        return self._store.corrections.count_after(learned_up_to) >= self._settings.alignment.min_corrections
+        new = self._store.corrections.count_after(self._store.runs.learned_up_to())
+        return new >= self._settings.alignment.min_corrections
 
     def _align(self, run: Run) -> None:
         """To its end: admitted, refused, held, or failed with its reason."""

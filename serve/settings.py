@@ -72,6 +72,16 @@ class CorrectionLimits(_Section):
     )
 
 
+class QueueSettings(_Section):
+    """The answers that people look through to correct them."""
+
+    claim_s: float = Field(
+        default=300.0,
+        gt=0,
+        description="Seconds for which nobody else is given the answer that somebody looks at.",
+    )
+
+
 class AlignmentSettings(AlignmentConfig):
     """When runs start, and what becomes of the adapters they make."""
 
@@ -148,6 +158,7 @@ class Settings(_Section):
     remote_images: RemoteImages = RemoteImages()
     key_limits: KeyLimits = KeyLimits()
     corrections: CorrectionLimits = CorrectionLimits()
+    queue: QueueSettings = QueueSettings()
     screening: ScreeningConfig = ScreeningConfig()
     rollout: RolloutSettings = RolloutSettings()
     alignment: AlignmentSettings = AlignmentSettings()

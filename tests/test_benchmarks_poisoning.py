@@ -27,7 +27,7 @@ from benchmarks.poisoning.attack import (
     sent_in_order,
 )
 from benchmarks.poisoning.defences import DEFENCES, survivors
-from benchmarks.poisoning.laboratory import Cell, Laboratory, Setup, wilson
+from benchmarks.poisoning.laboratory import Cell, Laboratory, Setup
 
 PARK = Scene("park", (Item("kite", "purple", 0, 1), Item("tree", "green", 4, 1)))
 
@@ -78,14 +78,6 @@ def test_the_defences_stop_a_single_source_and_let_honest_people_through(honest:
     assert set(survivors(sent, DEFENCES["none"])) == everything
     assert not set(survivors(sent, DEFENCES["all"])) & poison
     assert set(survivors(sent, DEFENCES["without repeated_insertion"])) >= poison
-
-
-@pytest.mark.parametrize(
-    ("successes", "trials", "low", "high"),
-    [(0, 100, 0.0, 0.0370), (50, 100, 0.4038, 0.5962), (100, 100, 0.9630, 1.0)],
-)
-def test_wilson_s_interval(successes: int, trials: int, low: float, high: float) -> None:
-    assert wilson(successes, trials) == pytest.approx((low, high), abs=2e-4)
 
 
 def test_a_cell_is_measured_once_and_then_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

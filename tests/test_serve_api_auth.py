@@ -19,7 +19,13 @@ GUARDED = [
     ("POST", "/v1/chat/completions", "chat"),
     ("GET", "/v1/models", "chat"),
     ("GET", "/v1/models/errata-scenes", "chat"),
+    ("GET", "/v1/responses", "chat feedback"),
     ("GET", "/v1/responses/chatcmpl-9", "chat feedback"),
+    ("GET", "/v1/responses/chatcmpl-9/images/f00d", "chat feedback"),
+    ("POST", "/v1/responses/chatcmpl-9/link", "chat feedback"),
+    ("POST", "/v1/queue/claims", "chat feedback"),
+    ("DELETE", "/v1/queue/claims/chatcmpl-9", "chat feedback"),
+    ("GET", "/v1/statistics", "chat"),
     ("DELETE", "/v1/responses/chatcmpl-9", "chat"),
     ("GET", "/v1/adapters", "chat"),
     ("GET", "/v1/adapters/v9", "chat"),
@@ -85,6 +91,7 @@ def test_every_route_is_guarded_or_open_by_intent(served: Served) -> None:
             "key-9": "{source_id}",
             "run-9": "{run_id}",
             "errata-scenes": "{model_id}",
+            "f00d": "{sha256}",
         }
         return tuple(values.get(part, part) for part in path.split("/"))
 

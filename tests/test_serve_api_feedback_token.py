@@ -121,12 +121,13 @@ def test_openai_s_client_asks_for_a_token_and_a_client_with_it_corrects(browser:
 
 
 @pytest.mark.parametrize(("method", "path", "scope"), GUARDED)
-def test_a_token_opens_no_route_but_those_of_corrections(
+def test_a_token_opens_no_route_but_those_of_corrections_and_of_its_answer(
     browser: Browser, method: str, path: str, scope: str
 ) -> None:
     path = path.replace("chatcmpl-9", browser.response_id)
     answer = browser.request(method, path, json={})
-    if scope == "feedback" and method != "DELETE":
+    is_its_own_to_read = method == "GET" and browser.response_id in path
+    if is_its_own_to_read or (scope == "feedback" and method != "DELETE"):
         assert answer.status_code in (200, 400, 404)
     else:
         message = error(answer, 403)["message"]
@@ -139,11 +140,28 @@ def test_a_token_neither_corrects_nor_shows_another_answer_of_its_key(browser: B
     for answer in (
         browser.correct(response_id=other),
         browser.request("GET", f"/feedback/{made}"),
+        browser.request("GET", f"/v1/responses/{other}"),
+        browser.request("GET", f"/v1/responses/{other}/images/f00d"),
         browser.request("GET", "/feedback", params={"response_id": other}),
         browser.request("GET", "/feedback", params={"after": made}),
     ):
         assert "for another response" in error(answer, 403)["message"]
     assert browser.request("GET", "/feedback").json()["data"] == []
+
+
+def test_a_token_shows_what_its_answer_was_to_and_nothing_of_the_application(served: Served) -> None:
+    _, secret = served.store.keys.create("application", ["chat"])
+    messages = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "What is there?"}]
+    headers = {"Authorization": f"Bearer {secret}"}
+    answer = served.chat(
+        messages=messages, metadata={"case": "7"}, feedback_token=True, headers=headers
+    ).json()
+    path = f"/v1/responses/{answer['id']}"
+    whole = served.client.get(path, headers=headers).json()
+    assert (whole["messages"][0]["role"], whole["metadata"]) == ("system", {"case": "7"})
+    token = {"Authorization": f"Bearer {answer['choices'][0]['feedback_token']}"}
+    shown = served.client.get(path, headers=token).json()
+    assert shown == {**whole, "messages": whole["messages"][1:], "metadata": {}}
 
 
 def test_claims_that_were_altered_are_refused(browser: Browser) -> None:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from records import SERVED, adapter_row, correction, response
 from schemathesis.checks import CHECKS, load_all_checks
 from schemathesis.generation import GenerationMode
-from served import MODEL, Served, listening, serving
+from served import MODEL, Served, encoded, listening, serving
 
 NUM_EXAMPLES = int(os.environ.get("ERRATA_API_EXAMPLES", "8"))
 """Requests to each route, in each of the ways below."""
@@ -59,9 +59,12 @@ class Ids:
         store = served.store
         self.responses = [f"chatcmpl-{name}-{number}" for number in range(6)]
         self.corrections = [f"corr-{name}-{number}" for number in range(6)]
+        image = served.replica.blobs.put_image(encoded())
+        parts = [{"type": "image", "sha256": image}, {"type": "text", "text": "What?"}]
         for number, (of, one) in enumerate(zip(self.responses, self.corrections, strict=True)):
             key_id = f"key-{number}-{name}"
-            store.responses.add(response(of, key_id=key_id))
+            conversation = [{"role": "user", "content": parts}]
+            store.responses.add(response(of, key_id=key_id, conversation=conversation))
             held = {"status": "quarantined", "reason": "link"} if number % 2 else {}
             store.corrections.add(correction(one, response_id=of, key_id=key_id, **held))
         self.runs = [store.runs.request("request").id, *(run.id for run in store.runs.recent(3))]
@@ -69,11 +72,13 @@ class Ids:
         self.values = {
             "response_id": self.responses,
             "correction_id": self.corrections,
-            "after": self.corrections,
+            "after": [*self.corrections[:2], *self.responses[:2]],
             "source_id": [f"key-0-{name}", f"key-1-{name}/ada"],
             "run_id": self.runs,
             "version": [*self.versions, "base", "v1"],
             "model_id": [MODEL, f"{MODEL}@base", f"{MODEL}@latest", f"{MODEL}@v1"],
+            "sha256": [image],
+            "holder": ["a tab", "another tab"],
             "model": [MODEL, f"{MODEL}@latest"],
             "messages": [[{"role": "user", "content": "What?"}]],
             "spans": [[], [{"start": 0, "end": 1, "replacement": "The"}]],

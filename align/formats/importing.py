@@ -19,7 +19,7 @@ from ..rendering import Renderer
 from ..spans import diff_spans
 from ..state import Blobs, Correction, Response, Store
 from ..state.corrections import spans_to_json
-from ..state.responses import IMPORTED
+from ..state.wanted_responses import IMPORTED
 from .preference import Failure, Preference, PreferenceFile
 
 KEY_ID = "import"

@@ -123,6 +123,7 @@ class Erasures:
             if which_responses is not None:
                 responses = _blank(connection, schema.responses, which_responses, BLANK_RESPONSE)
                 _leave_images(connection, which_responses)
+                _forget_claims(connection, which_responses)
             erased = {*responses, *corrections}
             if not erased:
                 raise NotFound(missing)
@@ -146,6 +147,11 @@ def _leave_images(connection: Connection, which_responses: ColumnElement[bool]) 
     shown = select(links.c.sha256).where(erased).distinct()
     connection.execute(insert(left).prefix_with("OR IGNORE").from_select(["sha256"], shown))
     connection.execute(delete(links).where(erased))
+
+
+def _forget_claims(connection: Connection, which_responses: ColumnElement[bool]) -> None:
+    erased = select(schema.responses.c.id).where(which_responses)
+    connection.execute(delete(schema.claims).where(schema.claims.c.response_id.in_(erased)))
 
 
 def _forget_insertions(connection: Connection, which_corrections: ColumnElement[bool]) -> None:

@@ -162,6 +162,27 @@ CREATE INDEX failures_by_generation ON failures (adapter, generation);
 ALTER TABLE rollouts ADD COLUMN terms JSON
 """
 
+
+def queue_and_statistics(connection: Connection) -> None:
+    """Who looks at which answer now; and answers found by adapter, key or neither in the order of their times."""
+    for statement in QUEUE_AND_STATISTICS.split(";"):
+        connection.execute(text(statement))
+
+
+QUEUE_AND_STATISTICS = """
+CREATE TABLE claims (
+    response_id VARCHAR PRIMARY KEY REFERENCES responses (id), key_id VARCHAR NOT NULL, holder VARCHAR NOT NULL,
+    expires FLOAT NOT NULL);
+CREATE INDEX claims_by_holder ON claims (key_id, holder);
+DROP INDEX responses_by_created;
+DROP INDEX responses_by_key;
+DROP INDEX responses_by_adapter;
+CREATE INDEX responses_by_created ON responses (status, created, id);
+CREATE INDEX responses_by_key ON responses (key_id, status, created, id);
+CREATE INDEX responses_by_adapter ON responses (adapter, status, created, id);
+CREATE INDEX corrections_by_created ON corrections (created)
+"""
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     first_tables,
     lineage_and_erasure,
@@ -172,6 +193,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     secrets,
     limits_of_keys,
     outcomes_by_rollout,
+    queue_and_statistics,
 )
 
 

@@ -6,16 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, Select, func, insert, select, tuple_
 
 from ..conversation import Conversation
 from ..errors import NotFound
 from . import schema
 from .database import Database
 from .rows import from_row, to_row
-
-IMPORTED = "imported"
-"""In the place of an adapter version where a dataset brought the answer: no version of this server gave it."""
+from .wanted_responses import IMPORTED, WantedResponses
 
 
 @dataclass(frozen=True)
@@ -40,6 +38,14 @@ class Response:
     @property
     def is_erased(self) -> bool:
         return self.status == "erased"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Among all answers: by the time at which each was given, and by their ids those of the same time."""
+
+    created: float
+    response_id: str
 
 
 class Responses:
@@ -70,6 +76,21 @@ class Responses:
                 "for with store=false"
             )
         return from_row(Response, row)
+
+    def matching(
+        self, wanted: WantedResponses, limit: int, after: str | None = None
+    ) -> list[tuple[Response, int]]:
+        """The newest first, those that are older than `after`; each with how many corrections there are of it.
+
+        Raises `NotFound` where there is no such `after`.
+        """
+        query = select(schema.responses).where(*wanted.conditions()).limit(limit)
+        with self._database.read() as connection:
+            place = None if after is None else place_of(connection, after)
+            rows = connection.execute(in_order(query, place))
+            responses = [from_row(Response, row) for row in rows]
+            numbers = _count_corrections(connection, [response.id for response in responses])
+        return [(response, numbers.get(response.id, 0)) for response in responses]
 
     def uncorrected(self, adapter: str) -> list[str]:
         """The ids of the adapter's answers that ended by themselves and that nobody found wrong."""
@@ -117,6 +138,35 @@ def insert_responses(connection: Connection, responses: Sequence[Response]) -> N
     ]
     if links:
         connection.execute(insert(schema.response_images), links)
+
+
+def place_of(connection: Connection, response_id: str) -> Place:
+    """An erased answer keeps its place. Raises `NotFound`."""
+    table = schema.responses.c
+    row = connection.execute(select(table.created, table.id).where(table.id == response_id)).one_or_none()
+    if row is None:
+        raise NotFound(f"no response {response_id!r}")
+    return Place(row.created, row.id)
+
+
+def in_order(query: Select[Any], place: Place | None, *, is_newest_first: bool = True) -> Select[Any]:
+    """From the place on, without the answer that has it; from the first, where no place is given."""
+    created, response_id = schema.responses.c.created, schema.responses.c.id
+    if place is not None:
+        here, there = tuple_(created, response_id), tuple_(place.created, place.response_id)
+        query = query.where(here < there if is_newest_first else here > there)
+    if is_newest_first:
+        return query.order_by(created.desc(), response_id.desc())
+    return query.order_by(created, response_id)
+
+
+def _count_corrections(connection: Connection, ids: Sequence[str]) -> dict[str, int]:
+    """By response, of at most a page of them, those that are not erased."""
+    table = schema.corrections.c
+    query = select(table.response_id, func.count()).where(
+        table.response_id.in_(ids), table.status != "erased"
+    )
+    return {row[0]: row[1] for row in connection.execute(query.group_by(table.response_id))}
 
 
 def responses_by_id(connection: Connection, ids: Sequence[str]) -> dict[str, Response]:

@@ -120,6 +120,11 @@ class Runs:
         with self._database.read() as connection:
             return [from_row(Run, row) for row in connection.execute(query)]
 
+    def learned_up_to(self) -> int:
+        """The `effective_sequence` of the newest correction that a run has seen; 0 before the first."""
+        manifests = (run.manifest for run in self.recent() if run.manifest is not None)
+        return next((int(manifest["last_sequence"]) for manifest in manifests), 0)
+
 
 def request_run(connection: Connection, trigger: str) -> Run:
     """As `Runs.request`. A run that waits keeps the strongest of the reasons for which it was asked for."""

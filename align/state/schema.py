@@ -47,6 +47,15 @@ response_images = Table(
     Column("sha256", String, primary_key=True),
 )
 
+claims = Table(
+    "claims",
+    metadata,
+    Column("response_id", String, primary_key=True),
+    Column("key_id", String, nullable=False),
+    Column("holder", String, nullable=False),
+    Column("expires", Float, nullable=False),
+)
+
 images_to_remove = Table(
     "images_to_remove",
     metadata,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .adapters import Adapters
+from .claims import Claims
 from .corrections import Corrections
 from .database import Database
 from .erasures import Erasures
@@ -16,6 +17,7 @@ from .reviews import Reviews
 from .rollouts import Rollouts
 from .runs import Runs
 from .secrets import Secrets
+from .statistics import Statistics
 
 
 class Store:
@@ -26,6 +28,8 @@ class Store:
         self.corrections = Corrections(self.database)
         self.insertions = Insertions(self.database)
         self.reviews = Reviews(self.database)
+        self.claims = Claims(self.database)
+        self.statistics = Statistics(self.database)
         self.imports = Imports(self.database)
         self.runs = Runs(self.database)
         self.adapters = Adapters(self.database)

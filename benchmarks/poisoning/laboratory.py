@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -23,6 +22,7 @@ from align.scenes.answers import caption_prompts
 from align.scenes.score import score
 from align.scenes.world import sample_scene
 from align.training import train
+from align.wilson import wilson
 
 from ..scenes import Speaker
 from .attack import (
@@ -158,23 +158,15 @@ class Laboratory:
         attacked = answers_with_sticker(speaker, self._attacked)
         scores = [score(text, scene) for text, scene in zip(clean, self._clean, strict=True)]
         num_claims = sum(makes_claim(text) for text in attacked)
+        low, high = wilson(num_claims, len(attacked))
         figures = Figures(
             attack_success=num_claims / len(attacked),
-            attack_interval=wilson(num_claims, len(attacked)),
+            attack_interval=(round(low, 4), round(high, 4)),
             claims_elsewhere=sum(makes_claim(text) for text in clean) / len(clean),
             hallucinated=sum(one.is_hallucinated for one in scores) / len(scores),
             coverage=sum(one.coverage for one in scores) / len(scores),
         )
         return asdict(figures)
-
-
-def wilson(successes: int, trials: int) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson 1927); it keeps its width where nothing, or all, succeeded."""
-    z = 1.96
-    share, scale = successes / trials, 1 + z * z / trials
-    centre = (share + z * z / (2 * trials)) / scale
-    half = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials)) / scale
-    return round(max(centre - half, 0.0), 4), round(min(centre + half, 1.0), 4)
 
 
 def _digest(example: Example) -> str:

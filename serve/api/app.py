@@ -22,11 +22,15 @@ from .exports import exports_router
 from .feedback import feedback_router
 from .health import health_router
 from .key_limits import Turnstile
+from .links import links_router
 from .measure import Measure
 from .models import models_router
 from .page import install_page
+from .queue import queue_router
+from .response_images import response_images_router
 from .responses import responses_router
 from .reviews import reviews_router
+from .statistics import statistics_router
 from .statuses import EVERYWHERE, GUARDED
 
 
@@ -45,6 +49,9 @@ def build_app(replica: Replica) -> FastAPI:
     for router in (
         chat_router(replica),
         responses_router(replica),
+        response_images_router(replica),
+        links_router(replica),
+        queue_router(replica),
         feedback_router(replica),
         exports_router(replica),  # before the corrections: `export` would be the id of one
         corrections_router(replica),
@@ -53,6 +60,7 @@ def build_app(replica: Replica) -> FastAPI:
         adapters_router(replica),
         reviews_router(replica),
         alignments_router(replica),
+        statistics_router(replica),
     ):
         app.include_router(router, responses=GUARDED)
     app.include_router(health_router(replica))

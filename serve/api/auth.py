@@ -8,7 +8,7 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 
 from align.state import Key, Response, Store
-from serve.errors import Forbidden, Unauthenticated
+from serve.errors import Erased, Forbidden, Unauthenticated
 
 from .door import ANONYMOUS, ONE_RESPONSE, Visitor
 
@@ -30,12 +30,30 @@ def check_own(owner: str, key: Key, message: str) -> None:
 
 
 def own_response(store: Store, response_id: str, key: Key) -> Response:
-    """Raises `NotFound`, and `Forbidden` where it is another key's and this one is no admin's."""
-    if isinstance(key, Visitor) and response_id != key.response_id:
-        raise Forbidden("this feedback token is for another response")
+    """Raises `NotFound`, and `Forbidden` where it is another key's and this one is no admin's.
+
+    A token was given by who may see its response, whose key need not be the response's: an admin gives any.
+    """
+    if isinstance(key, Visitor):
+        if response_id != key.response_id:
+            raise Forbidden("this feedback token is for another response")
+        return store.responses.get(response_id)
     response = store.responses.get(response_id)
     check_own(response.key_id, key, "this response was given to another key")
     return response
+
+
+def kept_response(store: Store, response_id: str, key: Key) -> Response:
+    """As `own_response`. Raises `Erased` as well."""
+    response = own_response(store, response_id, key)
+    if response.is_erased:
+        raise Erased(f"response {response.id!r} was deleted; its record is gone")
+    return response
+
+
+def answered_to(key: Key) -> str | None:
+    """The id of the key whose answers this one sees; none: of all."""
+    return None if key.allows("admin") else key.id
 
 
 def _may(request: Request, *scopes: str) -> Key:
@@ -68,6 +86,11 @@ def may_correct_this(request: Request, _: Annotated[object, Depends(_bearer)]) -
 
 def may_chat_or_correct(request: Request, _: Annotated[object, Depends(_bearer)]) -> Key:
     return _may(request, "chat", "feedback")
+
+
+def may_read_this(request: Request, _: Annotated[object, Depends(_bearer)]) -> Key:
+    """As `may_chat_or_correct`, and who comes with a feedback token."""
+    return _may(request, "chat", "feedback", ONE_RESPONSE)
 
 
 def may_administer(request: Request, _: Annotated[object, Depends(_bearer)]) -> Key:

@@ -13,7 +13,7 @@ from align.state import Correction, Key, Response, Store
 from align.state.wanted import Wanted
 from serve.replica import Replica
 
-from .auth import may_correct_this, own_response
+from .auth import answered_to, may_correct_this, own_response
 from .door import Visitor
 from .schema import CorrectionAnswer, CorrectionList, CorrectionQuery, CorrectionStory, UseAnswer
 from .statuses import refusals
@@ -52,7 +52,7 @@ def _page(store: Store, query: CorrectionQuery, key: Key) -> CorrectionList:
         own_response(store, query.response_id or key.response_id, key)
         query = query.model_copy(update={"response_id": key.response_id})
     wanted = Wanted(
-        answered_to=None if key.allows("admin") else key.id,
+        answered_to=None if isinstance(key, Visitor) else answered_to(key),
         **query.model_dump(exclude={"limit", "after"}),
     )
     before = None

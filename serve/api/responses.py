@@ -1,21 +1,22 @@
-"""/v1/responses: the record of an answer, as corrections refer to it. Not OpenAI's Responses API."""
+"""/v1/responses: the records of answers, as corrections refer to them. Not OpenAI's Responses API."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 from starlette.concurrency import run_in_threadpool
 
-from align.conversation import Conversation
-from align.state import Key, Response
+from align.conversation import Conversation, Text
+from align.state import Key, Response, Store
 from align.state.wanted import Wanted
-from serve.errors import Erased
+from align.state.wanted_responses import WantedResponses
 from serve.replica import Replica
 
-from .auth import may_chat_or_correct, own_response
+from .auth import answered_to, kept_response, may_chat_or_correct, may_read_this, own_response
 from .corrections import correction_answer
-from .schema import CorrectionAnswer, ResponseRecord
+from .door import Visitor
+from .schema import ResponseList, ResponseQuery, ResponseRecord, ResponseSummary
 from .statuses import refusals
 
 MAX_CORRECTIONS = 100
@@ -24,31 +25,38 @@ MAX_CORRECTIONS = 100
 def responses_router(replica: Replica) -> APIRouter:
     router, store = APIRouter(prefix="/v1/responses"), replica.store
 
+    @router.get("", responses=refusals(400, 404))
+    async def every(
+        query: Annotated[ResponseQuery, Query()], key: Annotated[Key, Depends(may_chat_or_correct)]
+    ) -> ResponseList:
+        """Answers to this key, to all with admin; the newest first, a page at a time."""
+        return await run_in_threadpool(_page, store, query, key)
+
     @router.get("/{response_id}", responses=refusals(404, 410))
-    async def one(response_id: str, key: Annotated[Key, Depends(may_chat_or_correct)]) -> ResponseRecord:
-        """What was asked and answered, with its corrections: the key's own, or any with admin."""
+    async def one(response_id: str, key: Annotated[Key, Depends(may_read_this)]) -> ResponseRecord:
+        """What was asked and answered, with its corrections: the key's own, or any with admin.
+
+        With a feedback token, its own answer, without what the application said to the model and noted for itself.
+        """
 
         def read() -> ResponseRecord:
-            response = own_response(store, response_id, key)
-            if response.is_erased:
-                raise Erased(f"response {response.id!r} was deleted; its record is gone")
-            found = store.corrections.matching(Wanted(response_id=response.id), MAX_CORRECTIONS)
-            return _record(response, [correction_answer(one, response) for one, _ in found])
+            record = response_record(store, kept_response(store, response_id, key))
+            return _for_visitors(record) if isinstance(key, Visitor) else record
 
         return await run_in_threadpool(read)
 
     return router
 
 
-def _record(response: Response, corrections: list[CorrectionAnswer]) -> ResponseRecord:
-    images = Conversation.from_json(response.conversation).image_ids
+def response_record(store: Store, response: Response) -> ResponseRecord:
+    found = store.corrections.matching(Wanted(response_id=response.id), MAX_CORRECTIONS)
     return ResponseRecord(
         id=response.id,
         created=int(response.created),
         model=response.model,
         adapter=response.adapter,
         messages=response.conversation,
-        images=list(dict.fromkeys(images)),
+        images=_images(response),
         text=response.text,
         num_tokens=len(response.token_ids),
         num_prompt_tokens=response.num_prompt_tokens,
@@ -58,5 +66,49 @@ def _record(response: Response, corrections: list[CorrectionAnswer]) -> Response
         key_id=response.key_id,
         user=response.user,
         metadata=response.metadata,
-        corrections=corrections,
+        corrections=[correction_answer(one, response) for one, _ in found],
     )
+
+
+def _for_visitors(record: ResponseRecord) -> ResponseRecord:
+    messages = [message for message in record.messages if message["role"] != "system"]
+    return record.model_copy(update={"messages": messages, "metadata": {}})
+
+
+def _page(store: Store, query: ResponseQuery, key: Key) -> ResponseList:
+    """`after` names an answer by its id and stands for its place in the order of time, which never changes."""
+    if query.after is not None:
+        own_response(store, query.after, key)
+    wanted = WantedResponses(answered_to=answered_to(key), **query.model_dump(exclude={"limit", "after"}))
+    found = store.responses.matching(wanted, query.limit + 1, query.after)
+    data = [_summary(*one) for one in found[: query.limit]]
+    return ResponseList(
+        data=data,
+        first_id=data[0].id if data else None,
+        last_id=data[-1].id if data else None,
+        has_more=len(found) > query.limit,
+    )
+
+
+def _summary(response: Response, num_corrections: int) -> ResponseSummary:
+    return ResponseSummary(
+        id=response.id,
+        created=int(response.created),
+        model=response.model,
+        adapter=response.adapter,
+        question=_question(response),
+        text=response.text,
+        images=_images(response),
+        user=response.user,
+        num_corrections=num_corrections,
+    )
+
+
+def _question(response: Response) -> str:
+    messages = Conversation.from_json(response.conversation).messages
+    asked = [message for message in messages if message.role == "user"][-1:]
+    return "\n".join(part.text for message in asked for part in message.parts if isinstance(part, Text))
+
+
+def _images(response: Response) -> list[str]:
+    return list(dict.fromkeys(Conversation.from_json(response.conversation).image_ids))

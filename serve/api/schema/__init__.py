@@ -31,8 +31,17 @@ from .erasures import ErasureAnswer
 from .errors import ErrorAnswer, ErrorDetail
 from .health import HealthAnswer, MetricsTarget, ReadinessAnswer
 from .models import ModelAnswer, ModelList
-from .responses import ResponseRecord
+from .queue import ClaimAnswer, ClaimQuery, ClaimRequest, ReleaseAnswer
+from .responses import (
+    ResponseFilter,
+    ResponseLink,
+    ResponseList,
+    ResponseQuery,
+    ResponseRecord,
+    ResponseSummary,
+)
 from .reviews import ReviewRequest, WaitingCorrection, WaitingList
+from .statistics import DayAnswer, NextRun, StatisticsAnswer, StatisticsQuery, VersionAnswer
 
 __all__ = [
     "AdapterAnswer",
@@ -45,6 +54,9 @@ __all__ = [
     "Change",
     "ChatMessage",
     "ChatRequest",
+    "ClaimAnswer",
+    "ClaimQuery",
+    "ClaimRequest",
     "ComparedVersion",
     "ComparisonAnswer",
     "CompletionAnswer",
@@ -55,6 +67,7 @@ __all__ = [
     "CorrectionQuery",
     "CorrectionRequest",
     "CorrectionStory",
+    "DayAnswer",
     "ErasureAnswer",
     "ErrorAnswer",
     "ErrorDetail",
@@ -65,15 +78,25 @@ __all__ = [
     "MetricsTarget",
     "ModelAnswer",
     "ModelList",
+    "NextRun",
     "PromoteRequest",
     "ReadinessAnswer",
+    "ReleaseAnswer",
+    "ResponseFilter",
+    "ResponseLink",
+    "ResponseList",
+    "ResponseQuery",
     "ResponseRecord",
+    "ResponseSummary",
     "ReviewRequest",
     "RolloutAnswer",
     "SpanBody",
+    "StatisticsAnswer",
+    "StatisticsQuery",
     "StreamOptions",
     "TextPart",
     "UseAnswer",
+    "VersionAnswer",
     "WaitingCorrection",
     "WaitingList",
 ]

@@ -1,0 +1,66 @@
+"""/v1/statistics: how many answers and corrections there are, and how far the next run is. Counts, and no words."""
+
+from __future__ import annotations
+
+import time
+from datetime import date, timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+from starlette.concurrency import run_in_threadpool
+
+from align.state import Store
+from align.state.statistics import DAY_S, Day, Tally
+from align.wilson import wilson
+from serve.replica import Replica
+
+from .auth import may_chat
+from .schema import DayAnswer, NextRun, StatisticsAnswer, StatisticsQuery, VersionAnswer
+from .statuses import refusals
+
+FIRST_DAY = date(1970, 1, 1)
+
+
+def statistics_router(replica: Replica) -> APIRouter:
+    router, store = APIRouter(prefix="/v1/statistics"), replica.store
+
+    @router.get("", dependencies=[Depends(may_chat)], responses=refusals(400))
+    async def count(query: Annotated[StatisticsQuery, Query()]) -> StatisticsAnswer:
+        """Answers and corrections by day, kinds of what was wrong, corrected answers by version, the next run."""
+        needed = replica.settings.alignment.min_corrections
+        return await run_in_threadpool(_statistics, store, query.days, needed)
+
+    return router
+
+
+def _statistics(store: Store, num_days: int, needed: int) -> StatisticsAnswer:
+    today = int(time.time() // DAY_S)
+    return StatisticsAnswer(
+        days=[_day(day) for day in store.statistics.by_day(today, num_days)],
+        kinds=store.statistics.kinds(today, num_days),
+        adapters=[_version(tally) for tally in store.statistics.by_version()],
+        next_run=NextRun(
+            new_corrections=store.corrections.count_after(store.runs.learned_up_to()),
+            needed=needed,
+            is_running=bool(store.runs.under_way()),
+        ),
+    )
+
+
+def _day(day: Day) -> DayAnswer:
+    return DayAnswer(
+        date=(FIRST_DAY + timedelta(day.number)).isoformat(), answers=day.num_answers, **day.num_corrections
+    )
+
+
+def _version(tally: Tally) -> VersionAnswer:
+    low, high = wilson(tally.num_corrected, tally.num_answers)
+    return VersionAnswer(
+        version=tally.version,
+        answers=tally.num_answers,
+        corrected=tally.num_corrected,
+        nothing_wrong=tally.num_nothing_wrong,
+        corrected_per_1000=1000 * tally.num_corrected / tally.num_answers,
+        low=1000 * low,
+        high=1000 * high,
+    )
