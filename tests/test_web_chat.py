@@ -132,6 +132,16 @@ def test_a_second_question_brings_the_first_one_along(page: Any, served: Served)
     assert [message.role for message in conversation.messages] == ["user"]
 
 
+def test_a_reload_keeps_the_conversation(page: Any, tmp_path: Path) -> None:
+    picture = tmp_path / "picture.png"
+    picture.write_bytes(encoded())
+    ask(page, "What is there?", picture)
+    page.reload()
+    page.locator("errata-answer").wait_for()
+    assert page.locator(".question").inner_text() == "What is there?"
+    assert page.locator(".question img").count() == 1
+
+
 def test_an_answer_that_breaks_off_says_so(page: Any, served: Served) -> None:
     served.engine.error_after = 2
     page.get_by_label("Your question").fill("What?")
@@ -198,6 +208,27 @@ def test_a_server_with_keys_asks_for_one_and_keeps_it_in_the_tab(
         page.get_by_role("button", name="Sign out").click()
         page.get_by_label("Key").wait_for()
         assert page.evaluate("Object.keys(sessionStorage).length") == 0
+
+
+def test_a_link_opens_one_answer_for_somebody_without_a_key(
+    browser: Any, served: Served, address: str
+) -> None:
+    _, secret = served.store.keys.create("person", ["chat", "feedback"])
+    headers = {"Authorization": f"Bearer {secret}"}
+    answer = served.chat(headers=headers)
+    link = served.client.post(f"/v1/responses/{answer.json()['id']}/link", headers=headers).json()
+    with visit(browser, address + link["path"]) as page:
+        page.locator(".answer-text").wait_for()
+        assert link["token"] not in page.url
+        page.get_by_role("button", name="Correct").click()
+        page.keyboard.type("red")
+        page.keyboard.press("Enter")
+        page.keyboard.type("blue")
+        page.keyboard.press("Control+Enter")
+        page.locator(".stored").wait_for()
+        assert [one.corrected_text for one in stored(served)] == ["By base: a blue cup and a fork."]
+        page.reload()
+        page.locator(".stored").wait_for()
 
 
 def test_nothing_is_wider_than_a_phone(browser: Any, served: Served, address: str) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from browsing import Hands, ask, chromium, needs_chromium, stored, visit
 from fake_engine import FakeEngine
-from served import Served, listening, serving
+from served import Served, encoded, listening, serving, wait_until
 
 from align.state.corrections import spans_to_json
 
@@ -199,6 +200,33 @@ def test_escape_leaves_and_the_draft_is_there_again(page: Any) -> None:
     page.keyboard.press("ArrowUp")
     assert text_box(page).locator("ins").get_attribute("data-removed") == "red"
     assert text_box(page).locator("ins").get_attribute("data-kind") == "attribute"
+
+
+def test_the_picture_is_beside_the_text_and_can_be_looked_at_closely(page: Any, tmp_path: Path) -> None:
+    picture = tmp_path / "picture.png"
+    picture.write_bytes(encoded(size=(64, 48)))
+    ask(page, picture=picture)
+    page.keyboard.press("ArrowUp")
+    frame = page.locator(".picture-frame")
+    image = frame.locator("img")
+    image.wait_for()
+    assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") == 64
+    assert frame.bounding_box()["width"] > 400
+    assert frame.bounding_box()["x"] < text_box(page).bounding_box()["x"]
+
+    def zoom() -> float:
+        return float(image.evaluate("image => new DOMMatrix(image.style.transform).a"))
+
+    frame.focus()
+    page.keyboard.press("+")
+    assert zoom() > 1
+    page.keyboard.press("0")
+    assert zoom() == 1
+    frame.hover()
+    page.mouse.wheel(0, -300)
+    wait_until(lambda: zoom() > 2)
+    frame.dblclick()
+    assert zoom() == 1
 
 
 def test_what_became_of_a_correction_is_told_where_the_answer_stands(page: Any, served: Served) -> None:

@@ -5,10 +5,12 @@ import { outbox } from "./correct/outbox.js";
 import { readAddress } from "./frame/address.js";
 import { oneAnswer } from "./frame/one_answer.js";
 import { signIn } from "./frame/sign_in.js";
+import { loop } from "./loop/loop.js";
+import { queue } from "./queue/queue.js";
 import { Server } from "./server/server.js";
 import { session } from "./server/session.js";
 
-const SCREENS = { chat };
+const SCREENS = { chat, queue, loop };
 const main = document.querySelector("main");
 const server = new Server(new URL(".", document.baseURI), () => session.key);
 let leave = () => {};
