@@ -37,6 +37,10 @@ setup: $(VENV)/.installed  ## install the tested versions into .venv (once)
 browser:
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || { $(install_chromium); }
 
+docs: setup  ## build the documentation as a site into build/docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "build/docs/index.html"
+
 clean:  ## remove .venv and what the tools cached
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache clients/python/.mypy_cache
 
