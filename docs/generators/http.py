@@ -56,7 +56,8 @@ def _route(method: str, path: str, operation: dict[str, Any]) -> str:
     for media in operation.get("requestBody", {}).get("content", {}).values():
         parts.append(f"Body: {_type(media['schema'])}\n")
     rows = [
-        (status, _answer(answer), answer["description"]) for status, answer in operation["responses"].items()
+        (status, _answer(answer), answer["description"])
+        for status, answer in sorted(operation["responses"].items())
     ]
     parts.append(table(("status", "body", ""), rows))
     return "\n".join(parts)
