@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from browsing import Hands, ask, chromium, needs_chromium, stored, visit
 from fake_engine import FakeEngine
+from records import adapter_row, running
 from served import Served, encoded, listening, serving, wait_until
 
 from align.state.corrections import spans_to_json
@@ -234,7 +235,15 @@ def test_what_became_of_a_correction_is_told_where_the_answer_stands(page: Any, 
     replace(page, "red", "blue")
     page.keyboard.press("Control+Enter")
     wait_for_stored(page)
-    page.get_by_text("It counts in the next run", exact=False).wait_for()
+    page.get_by_text("of the 100 new corrections that start it are there", exact=False).wait_for()
+    (correction,) = stored(served, response_id(page))
+    run_id = running(served.store)
+    manifest = {"train": [correction.id], "held_out": [], "last_sequence": correction.sequence}
+    served.store.runs.update(run_id, manifest=manifest)
+    adapter_row(served.store, run_id=run_id)
+    page.reload()
+    page.locator(".used").wait_for()
+    assert page.locator(".used").inner_text() == "v0001 learned from it (admitted)."
 
 
 def test_a_lost_connection_keeps_the_draft_and_sends_it_once_it_is_back(page: Any, served: Served) -> None:

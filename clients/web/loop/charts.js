@@ -3,6 +3,10 @@
 import uPlot from "../vendor/uplot/uPlot.esm.js";
 
 const DOT = 4;
+const ROW = 30;
+const AXIS = 45;
+const LETTER = 7;
+const DAY = "{D} {MMM}";
 
 /** `series` are `{label, colour, dash, values}`, one value for each of `days` (ISO dates). */
 export function lines(node, size, days, series) {
@@ -11,11 +15,11 @@ export function lines(node, size, days, series) {
     ...size,
     tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
     cursor: { y: false },
-    legend: { live: true },
-    axes: [axis({ values: "{YYYY}-{MM}-{DD}", space: 90 }), axis({ incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000] })],
+    legend: { live: false },
+    axes: [axis({ values: DAY, space: 60 }), axis({ incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000] })],
     scales: { y: { range: (_, __, most) => [0, Math.max(4, most * 1.1)] } },
     series: [
-      { value: "{YYYY}-{MM}-{DD}" },
+      {},
       ...series.map(({ label, colour, dash }) => ({
         label,
         stroke: colourOf(colour),
@@ -28,22 +32,31 @@ export function lines(node, size, days, series) {
   return new uPlot(options, [x, ...series.map(({ values }) => values)], node);
 }
 
-/** `rows` are `{label, estimate, low, high}`, side by side; null where nothing was measured. */
-export function intervals(node, size, rows, { unit = "", neutral = null } = {}) {
+/** `rows` are `{label, estimate, low, high}`, one below the other; null where nothing was measured. */
+export function intervals(node, { width }, rows, { neutral = null } = {}) {
   const values = rows.flatMap(({ low, high, estimate }) => [low, high, estimate]).filter((value) => value !== null);
   const [least, most] = [Math.min(...values, neutral ?? 0), Math.max(...values, neutral ?? 0)];
-  const margin = (most - least || 1) * 0.12;
+  const margin = (most - least || 1) * 0.08;
+  const longest = Math.max(...rows.map(({ label }) => label.length));
   const options = {
-    ...size,
+    width,
+    height: AXIS + ROW * rows.length,
     cursor: { show: false },
     legend: { show: false },
     axes: [
-      axis({ splits: () => rows.map((_, index) => index), values: () => rows.map(({ label }) => label), grid: { show: false } }),
-      axis({ label: unit, labelSize: 20, labelFont: font(), size: 55 }),
+      axis({
+        side: 3,
+        size: Math.min(width * 0.45, 20 + LETTER * longest),
+        splits: () => rows.map((_, index) => index),
+        values: () => rows.map(({ label }) => label),
+        grid: { show: false },
+        ticks: { show: false },
+      }),
+      axis({ side: 2, size: AXIS - 10 }),
     ],
     scales: {
-      x: { time: false, range: [-0.6, rows.length - 0.4] },
-      y: { range: [least === 0 ? 0 : least - margin, most + margin] },
+      x: { time: false, ori: 1, dir: -1, range: [-0.5, rows.length - 0.5] },
+      y: { ori: 0, range: [least === 0 ? 0 : least - margin, most + margin] },
     },
     series: [{}, { paths: () => null, points: { show: false } }],
     hooks: { draw: [(chart) => whiskers(chart, rows, neutral)] },
@@ -52,27 +65,25 @@ export function intervals(node, size, rows, { unit = "", neutral = null } = {}) 
 }
 
 function whiskers(chart, rows, neutral) {
-  const { ctx } = chart;
+  const { ctx, bbox } = chart;
   const ratio = devicePixelRatio;
+  const place = (value) => chart.valToPos(value, "y", true);
   ctx.save();
   ctx.strokeStyle = ctx.fillStyle = colourOf("--ink");
   ctx.lineWidth = 2 * ratio;
   if (neutral !== null) {
-    const y = chart.valToPos(neutral, "y", true);
     ctx.setLineDash([4 * ratio, 4 * ratio]);
-    line(ctx, chart.bbox.left, y, chart.bbox.left + chart.bbox.width, y);
+    line(ctx, place(neutral), bbox.top, place(neutral), bbox.top + bbox.height);
     ctx.setLineDash([]);
   }
   rows.forEach(({ low, high, estimate }, index) => {
     if (estimate === null) return;
-    const [x, top, bottom, y] = [
-      chart.valToPos(index, "x", true),
-      ...[high, low, estimate].map((value) => chart.valToPos(value ?? estimate, "y", true)),
-    ];
-    line(ctx, x, top, x, bottom);
-    for (const end of [top, bottom]) line(ctx, x - DOT * ratio, end, x + DOT * ratio, end);
+    const y = chart.valToPos(index, "x", true);
+    const ends = [low, high].map((end) => place(end ?? estimate));
+    line(ctx, ends[0], y, ends[1], y);
+    for (const end of ends) line(ctx, end, y - DOT * ratio, end, y + DOT * ratio);
     ctx.beginPath();
-    ctx.arc(x, y, DOT * ratio, 0, 2 * Math.PI);
+    ctx.arc(place(estimate), y, DOT * ratio, 0, 2 * Math.PI);
     ctx.fill();
   });
   ctx.restore();

@@ -58,7 +58,7 @@ class Figure extends HTMLElement {
 
   #fit() {
     const width = this.querySelector(".chart").clientWidth;
-    if (this.#chart && width && width !== this.#chart.width) this.#chart.setSize({ width, height: HEIGHT });
+    if (this.#chart && width && width !== this.#chart.width) this.#chart.setSize({ width, height: this.#chart.height });
   }
 }
 

@@ -39,7 +39,7 @@ export function reportView(run, openReport) {
 function panelView({ title, has, scale, neutral }, comparisons) {
   const rows = Object.entries(comparisons)
     .filter(([name]) => has(name))
-    .map(([name, { change }]) => ({ label: name, ...scaled(change, scale) }));
+    .map(([name, { change }]) => ({ label: name.replace("_", "-").replace(".", ": "), ...scaled(change, scale) }));
   if (rows.length === 0) return nothing;
   const figure = {
     title,

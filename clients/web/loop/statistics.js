@@ -34,7 +34,10 @@ export function byDay(days) {
         node,
         size,
         days.map(({ date }) => date),
-        series.map((one) => ({ ...one, values: days.map((day) => day[one.name]) })),
+        // a line along the bottom says nothing that the table does not
+        series
+          .map((one) => ({ ...one, values: days.map((day) => day[one.name]) }))
+          .filter(({ name, values }) => name === "accepted" || values.some((value) => value > 0)),
       ),
   };
   return html`<errata-figure class="card" .figure=${figure}></errata-figure>`;
