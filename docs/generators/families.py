@@ -13,7 +13,7 @@ def families() -> list[str]:
     for statement in ast.parse(TESTS.read_text()).body:
         if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "ARCHITECTURES":
             assert isinstance(statement.value, ast.Dict)
-            return [key.value for key in statement.value.keys if isinstance(key, ast.Constant)]
+            return [str(key.value) for key in statement.value.keys if isinstance(key, ast.Constant)]
     raise LookupError(f"{TESTS} names no ARCHITECTURES")
 
 

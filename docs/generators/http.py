@@ -55,11 +55,11 @@ def _route(method: str, path: str, operation: dict[str, Any]) -> str:
         parts.append(table(("parameter", "in", "type", ""), rows))
     for media in operation.get("requestBody", {}).get("content", {}).values():
         parts.append(f"Body: {_type(media['schema'])}\n")
-    rows = [
+    statuses = [
         (status, _answer(answer), answer["description"])
         for status, answer in sorted(operation["responses"].items())
     ]
-    parts.append(table(("status", "body", ""), rows))
+    parts.append(table(("status", "body", ""), statuses))
     return "\n".join(parts)
 
 
@@ -85,7 +85,7 @@ def _type(schema: dict[str, Any]) -> str:
         name = schema["$ref"].rsplit("/", 1)[1]
         return f"[{name}](#{name.lower()})"
     if "anyOf" in schema or "oneOf" in schema:
-        return " or ".join(_type(one) for one in schema.get("anyOf", schema.get("oneOf")))
+        return " or ".join(_type(one) for one in [*schema.get("anyOf", ()), *schema.get("oneOf", ())])
     if "enum" in schema:
         return ", ".join(f"`{one}`" for one in schema["enum"])
     if "const" in schema:
