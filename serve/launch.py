@@ -38,11 +38,11 @@ def check(settings: Settings) -> None:
             f"{settings.host} can be reached from other machines and there is no key: make one with "
             f"`errata keys create --state {settings.state}`, or serve on 127.0.0.1"
         )
-    _check_port(settings.host, settings.port)
-    _check_model(settings)
+    check_port(settings.host, settings.port)
+    check_model(settings)
 
 
-def _check_port(host: str, port: int) -> None:
+def check_port(host: str, port: int) -> None:
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -53,7 +53,7 @@ def _check_port(host: str, port: int) -> None:
             ) from error
 
 
-def _check_model(settings: Settings) -> None:
+def check_model(settings: Settings) -> None:
     from transformers import AutoConfig
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -29,10 +32,22 @@ def command_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     return errata
 
 
-def complaint(answer: tuple[int, str, str]) -> str:
+def complaint(answer: tuple[int, str, str], status: int = 2) -> str:
     """The one line that says what is wrong."""
-    status, _, err = answer
-    assert status == 2
+    ended, _, err = answer
+    assert ended == status
     assert err.startswith("errata: ")
     assert err.count("\n") == 1, err
     return err.removeprefix("errata: ").strip()
+
+
+def documents(output: str) -> list[Any]:
+    """What `--json` printed, beside the log of a server that runs in this process: an object of several lines each."""
+    return [json.loads(found) for found in re.findall(r"^\{\n.*?^\}$", output, re.M | re.S)]
+
+
+def document(answer: tuple[int, str, str], status: int = 0) -> Any:
+    ended, out, err = answer
+    assert ended == status, err
+    (one,) = documents(out)
+    return one

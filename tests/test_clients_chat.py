@@ -50,6 +50,16 @@ def test_the_images_stand_before_the_words_and_options_are_passed_on(
     assert "top_p" not in body
 
 
+def test_what_was_said_before_stands_before_the_question(session: Session, server: FakeErrata) -> None:
+    said = [{"role": "user", "content": "Hello."}, {"role": "assistant", "content": "Hello!"}]
+    session.do(session.client.ask("What?", history=said, system="Be brief."))
+    session.texts(session.client.stream("And now?", history=said))
+    first, second = (json.loads(request.content)["messages"] for request in server.requests[-2:])
+    assert [message["role"] for message in first] == ["system", "user", "assistant", "user"]
+    assert first[1:3] == second[:2] == said
+    assert second[2]["content"] == [{"type": "text", "text": "And now?"}]
+
+
 def test_a_reply_brings_a_token_for_a_browser_where_it_is_asked_for(
     session: Session, server: FakeErrata
 ) -> None:

@@ -90,7 +90,9 @@ def test_an_import_follows_the_servers_own_settings(errata: Errata, tmp_path: Pa
 def test_what_cannot_be_imported_at_all_is_one_line(
     errata: Errata, tmp_path: Path, words: tuple[str, ...], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(
+        "huggingface_hub.constants.HF_HUB_OFFLINE", True
+    )  # the variable is read at its import
     file = json_lines(tmp_path / "d.jsonl", ["{}"])
     answer = errata("import", file, *words, "--state", tmp_path / "state")
     assert message in complaint(answer)

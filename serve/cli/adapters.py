@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +9,9 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from .options import DEFAULT_URL, ApiKey, AsJson, Url, console
+from .connection import connect
+from .options import DEFAULT_URL, AsJson, Key, Url
+from .output import console, print_answer, print_json
 from .story import tell
 
 if TYPE_CHECKING:
@@ -20,13 +21,15 @@ app = typer.Typer(help="List, show, admit, promote and roll back what was learne
 
 
 @app.command("list")
-def list_adapters(url: Url = DEFAULT_URL, api_key: ApiKey = "none") -> None:
+def list_adapters(as_json: AsJson = False, url: Url = DEFAULT_URL, key: Key = "none") -> None:
     """All versions, newest first, and which one is live."""
-    from errata import Errata
-
-    with Errata(base_url=url, api_key=api_key) as client:
+    with connect(url, key) as client:
         adapters = client.adapters.list()
         comparison = client.adapters.comparison() if adapters.in_force.is_judged else None
+    if as_json:
+        compared_json = None if comparison is None else comparison.model_dump(mode="json")
+        print_json({**adapters.model_dump(mode="json"), "comparison": compared_json})
+        return
     table = Table("version", "status", "digest", "run", "pairs")
     for adapter in adapters.data:
         place = {adapters.in_force.live: "live", adapters.in_force.candidate: "candidate"}.get(
@@ -47,16 +50,12 @@ def list_adapters(url: Url = DEFAULT_URL, api_key: ApiKey = "none") -> None:
 
 
 @app.command("show")
-def show_adapter(
-    version: str, as_json: AsJson = False, url: Url = DEFAULT_URL, api_key: ApiKey = "none"
-) -> None:
+def show_adapter(version: str, as_json: AsJson = False, url: Url = DEFAULT_URL, key: Key = "none") -> None:
     """The whole story of a version: its run, what it learned from, the verdict, and where it served."""
-    from errata import Errata
-
-    with Errata(base_url=url, api_key=api_key) as client:
+    with connect(url, key) as client:
         story = client.adapters.get(version)
     if as_json:
-        console.print_json(json.dumps(story.model_dump(mode="json")))
+        print_answer(story)
     else:
         tell(story)
 
@@ -65,40 +64,44 @@ def show_adapter(
 def report_adapter(
     version: str,
     output: Annotated[Path | None, typer.Option(help="File; by default VERSION.html.")] = None,
+    as_json: AsJson = False,
     url: Url = DEFAULT_URL,
-    api_key: ApiKey = "none",
+    key: Key = "none",
 ) -> None:
     """Save what the gate measured and decided, as a page with plots."""
-    from errata import Errata
-
-    with Errata(base_url=url, api_key=api_key) as client:
+    with connect(url, key) as client:
         adapter = client.adapters.get(version)
         page = client.alignments.report(adapter.run_id)
     file = output or Path(f"{adapter.version}.html")
     file.write_text(page, encoding="utf-8")
-    console.print(f"Wrote {escape(str(file))}.")
+    if as_json:
+        print_json({"version": adapter.version, "run_id": adapter.run_id, "file": str(file)})
+    else:
+        console.print(f"Wrote {escape(str(file))}.")
 
 
 @app.command("admit")
-def admit_adapter(version: str, url: Url = DEFAULT_URL, api_key: ApiKey = "none") -> None:
+def admit_adapter(version: str, as_json: AsJson = False, url: Url = DEFAULT_URL, key: Key = "none") -> None:
     """Let a version that the gate held for review serve after all; look at its report first."""
-    from errata import Errata
-
-    with Errata(base_url=url, api_key=api_key) as client:
+    with connect(url, key) as client:
         adapter = client.adapters.admit(version)
-    console.print(
-        f"{adapter.version} is {adapter.status}; `errata adapters promote {adapter.version}` serves it"
-    )
+    if as_json:
+        print_answer(adapter)
+    else:
+        console.print(
+            f"{adapter.version} is {adapter.status}; `errata adapters promote {adapter.version}` serves it"
+        )
 
 
 @app.command("retire")
-def retire_adapter(version: str, url: Url = DEFAULT_URL, api_key: ApiKey = "none") -> None:
+def retire_adapter(version: str, as_json: AsJson = False, url: Url = DEFAULT_URL, key: Key = "none") -> None:
     """Never let a version serve again; its story stays."""
-    from errata import Errata
-
-    with Errata(base_url=url, api_key=api_key) as client:
+    with connect(url, key) as client:
         adapter = client.adapters.retire(version)
-    console.print(f"{adapter.version} is {adapter.status}")
+    if as_json:
+        print_answer(adapter)
+    else:
+        console.print(f"{adapter.version} is {adapter.status}")
 
 
 @app.command("promote")
@@ -112,25 +115,29 @@ def promote_adapter(
             help="Only to that share of the people, beside the live version: 0.05 is 5 %, 0.001 one per mille.",
         ),
     ] = None,
+    as_json: AsJson = False,
     url: Url = DEFAULT_URL,
-    api_key: ApiKey = "none",
+    key: Key = "none",
 ) -> None:
     """Serve an admitted version (or `base`) to everyone, or to a share as a candidate."""
-    from errata import Errata
-
-    with Errata(base_url=url, api_key=api_key) as client:
+    with connect(url, key) as client:
         rollout = client.adapters.promote(version, share=share)
-    console.print(describe(rollout), highlight=False)
+    _tell_rollout(rollout, as_json)
 
 
 @app.command("rollback")
-def rollback_adapter(url: Url = DEFAULT_URL, api_key: ApiKey = "none") -> None:
+def rollback_adapter(as_json: AsJson = False, url: Url = DEFAULT_URL, key: Key = "none") -> None:
     """End a candidate's share; without a candidate, serve the version that was live before this one."""
-    from errata import Errata
-
-    with Errata(base_url=url, api_key=api_key) as client:
+    with connect(url, key) as client:
         rollout = client.adapters.rollback()
-    console.print(describe(rollout), highlight=False)
+    _tell_rollout(rollout, as_json)
+
+
+def _tell_rollout(rollout: Rollout, as_json: bool) -> None:
+    if as_json:
+        print_answer(rollout)
+    else:
+        console.print(describe(rollout), highlight=False)
 
 
 def compared(comparison: Comparison) -> Table:

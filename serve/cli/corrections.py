@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,11 +9,15 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from .options import DEFAULT_URL, ApiKey, AsJson, Url, console
-from .story import moment
+from .connection import connect
+from .moments import moment
+from .options import DEFAULT_URL, AsJson, Key, Url
+from .output import console, print_answer, print_list
 
 if TYPE_CHECKING:
-    from errata import Correction, Errata, Span
+    from collections.abc import Iterator, Sequence
+
+    from errata import Correction, Errata, Span, WaitingCorrection
 
 app = typer.Typer(
     help="Show corrections and what came of them; review what is held back.", no_args_is_help=True
@@ -25,15 +28,13 @@ ROLES = {"train": "learned from it", "held_out": "was judged by it"}
 
 @app.command("show")
 def show_correction(
-    correction_id: str, as_json: AsJson = False, url: Url = DEFAULT_URL, api_key: ApiKey = "none"
+    correction_id: str, as_json: AsJson = False, url: Url = DEFAULT_URL, key: Key = "none"
 ) -> None:
     """A correction as it is stored, and which adapters learned from it."""
-    from errata import Errata
-
-    with Errata(base_url=url, api_key=api_key) as client:
+    with connect(url, key) as client:
         story = client.feedback.get(correction_id)
     if as_json:
-        console.print_json(json.dumps(story.model_dump(mode="json")))
+        print_answer(story)
         return
     _print_head(story)
     _print_edits(story.served_text, story.spans)
@@ -57,13 +58,11 @@ def list_corrections(
     response: Annotated[str | None, typer.Option(help="Id of the answer.")] = None,
     adapter: Annotated[str | None, typer.Option(help="Version that gave the answer, or base.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="One a line, as the server answers.")] = False,
+    as_json: AsJson = False,
     url: Url = DEFAULT_URL,
-    api_key: ApiKey = "none",
+    key: Key = "none",
 ) -> None:
     """The corrections to which all that is given applies, the newest first."""
-    from errata import Errata
-
     asked = {
         "status": status,
         "reason": reason,
@@ -71,18 +70,16 @@ def list_corrections(
         "response_id": response,
         "adapter": adapter,
     }
-    with Errata(base_url=url, api_key=api_key) as client:
+    with connect(url, key) as client:
         wanted: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
-        found = islice(client.feedback.list(**wanted, limit=min(limit, 100)), limit)
-        is_any = False
-        for one in found:
-            is_any = True
-            if as_json:
-                print(one.model_dump_json())
-                continue
-            _print_head(one)
-            _print_edits(one.served_text, one.spans)
-    if not (is_any or as_json):
+        found = list(islice(client.feedback.list(**wanted, limit=min(limit, 100)), limit))
+    if as_json:
+        print_list(found)
+        return
+    for one in found:
+        _print_head(one)
+        _print_edits(one.served_text, one.spans)
+    if not found:
         console.print("There is no such correction.")
 
 
@@ -93,40 +90,48 @@ def review_corrections(
     ] = None,
     release: Annotated[bool, typer.Option("--release", help="They teach from the next run on.")] = False,
     reject: Annotated[bool, typer.Option("--reject", help="They never teach.")] = False,
+    as_json: AsJson = False,
     url: Url = DEFAULT_URL,
-    api_key: ApiKey = "none",
+    key: Key = "none",
 ) -> None:
     """List the corrections in quarantine, and why; or release or reject some of them."""
-    from errata import Errata
-
     if release + reject != bool(correction_ids):
         raise typer.BadParameter(
             "name corrections and one of --release and --reject, or none of them for the list"
         )
-    with Errata(base_url=url, api_key=api_key) as client:
-        if not correction_ids:
-            _list_waiting(client)
-        for correction_id in correction_ids or []:
+    with connect(url, key) as client:
+        if correction_ids:
             settle = client.reviews.release if release else client.reviews.reject
-            console.print(f"{correction_id}: {settle(correction_id).status}")
-
-
-def _list_waiting(client: Errata) -> None:
-    after = number = 0
-    while page := client.reviews.list(after=after):
-        for one in page:
-            console.print(
-                f"[bold]{one.id}[/] from {escape(one.source)}, {moment(one.created)}", soft_wrap=True
-            )
-            console.print(f"  {one.reason}: {one.explanation}", soft_wrap=True)
-            if one.questioned:
-                console.print(f"  in question: {escape(', '.join(one.questioned))}", highlight=False)
-            _print_edits(one.served_text, one.spans)
-        after, number = page[-1].sequence, number + len(page)
-    if number == 0:
-        console.print("No correction waits for a reviewer.")
+            settled = [settle(correction_id) for correction_id in correction_ids]
+        else:
+            settled = list(_waiting(client))
+    if as_json:
+        print_list(settled)
+    elif correction_ids:
+        for one in settled:
+            console.print(f"{one.id}: {one.status}")
     else:
-        console.print(f"{number} in quarantine; settle those you name with --release or --reject")
+        _print_waiting(settled)
+
+
+def _waiting(client: Errata) -> Iterator[WaitingCorrection]:
+    after = 0
+    while page := client.reviews.list(after=after):
+        yield from page
+        after = page[-1].sequence
+
+
+def _print_waiting(waiting: Sequence[WaitingCorrection]) -> None:
+    for one in waiting:
+        console.print(f"[bold]{one.id}[/] from {escape(one.source)}, {moment(one.created)}", soft_wrap=True)
+        console.print(f"  {one.reason}: {one.explanation}", soft_wrap=True)
+        if one.questioned:
+            console.print(f"  in question: {escape(', '.join(one.questioned))}", highlight=False)
+        _print_edits(one.served_text, one.spans)
+    if waiting:
+        console.print(f"{len(waiting)} in quarantine; settle those you name with --release or --reject")
+    else:
+        console.print("No correction waits for a reviewer.")
 
 
 def _print_head(one: Correction) -> None:

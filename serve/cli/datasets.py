@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from align.formats.export_format import ExportFormat
 
 from ..errors import SettingsError
-from ..settings import Settings
-from .options import console
+from .complaints import NO
+from .options import AsJson, Config, StateOrConfig
+from .output import aside, console, print_json, speaker
 from .server import named_after, read_settings
 from .state import existing_store
 
@@ -22,10 +22,7 @@ if TYPE_CHECKING:
     from align.formats.preference import Failure, PreferenceFile
     from align.rendering import Renderer
 
-Config = Annotated[
-    Path | None, typer.Option(help="JSON file of settings, the server's own; options win over it.")
-]
-State = Annotated[Path | None, typer.Option(help="Folder of the database and the blobs.")]
+    from ..settings import Settings
 
 
 class ImportFormat(StrEnum):
@@ -47,8 +44,9 @@ def import_file(
     model: Annotated[
         str | None, typer.Option(help="The model that is to learn from them, as in `up`.")
     ] = None,
-    state: State = None,
+    state: StateOrConfig = None,
     config: Config = None,
+    as_json: AsJson = False,
 ) -> None:
     """Take over corrections from a dataset. Rows that are there already are left as they are.
 
@@ -65,25 +63,29 @@ def import_file(
     try:
         blobs = Blobs(settings.blobs_url, cache=settings.state / "cache")
         importer = Importer(store, blobs, renderer, settings.model_name, settings.corrections.max_code_points)
-        with console.status("reading") as status:
+        with speaker(as_json).status("reading") as status:
             done = importer.run(
                 dataset, _name_failure, lambda now: status.update(f"{now.num_rows:,} rows read")
             )
     finally:
         store.close()
-    console.print(
-        f"{done.num_added:,} corrections added to {settings.state}, {done.num_known:,} were there already, "
-        f"{done.num_failed:,} rows failed"
-    )
+    if as_json:
+        print_json({"added": done.num_added, "known": done.num_known, "failed": done.num_failed})
+    else:
+        console.print(
+            f"{done.num_added:,} corrections added to {settings.state}, {done.num_known:,} were there already, "
+            f"{done.num_failed:,} rows failed"
+        )
     if done.num_failed:
-        raise typer.Exit(1)
+        raise typer.Exit(NO)
 
 
 def export_folder(
     folder: Annotated[Path, typer.Argument(help="A new folder for the dataset.")],
     format: Annotated[ExportFormat, typer.Option(help="The trainer that is to read it.")],
-    state: State = None,
+    state: StateOrConfig = None,
     config: Config = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write the corrections that are learned from as a dataset for another trainer, with their images.
 
@@ -94,10 +96,10 @@ def export_folder(
     from align.state import Blobs
 
     settings = read_settings(config, {"state": state}, None)
-    store = existing_store(settings)
+    store = existing_store(settings.state)
     try:
         blobs = Blobs(settings.blobs_url, cache=settings.state / "cache")
-        with console.status("reading") as status:
+        with speaker(as_json).status("reading") as status:
             done = export_corrections(
                 store,
                 blobs,
@@ -108,9 +110,12 @@ def export_folder(
             )
     finally:
         store.close()
-    console.print(f"{done.num_written:,} corrections written to {folder}, {done.num_failed:,} failed")
+    if as_json:
+        print_json({"written": done.num_written, "failed": done.num_failed, "folder": str(folder)})
+    else:
+        console.print(f"{done.num_written:,} corrections written to {folder}, {done.num_failed:,} failed")
     if done.num_failed:
-        raise typer.Exit(1)
+        raise typer.Exit(NO)
 
 
 def _renderer(settings: Settings) -> Renderer:
@@ -133,6 +138,4 @@ def _dataset(file: Path, format: ImportFormat, images: Path, settings: Settings)
 
 
 def _name_failure(failure: Failure) -> None:
-    Console(stderr=True).print(
-        f"{escape(failure.where)}: {escape(failure.reason)}", highlight=False, soft_wrap=True
-    )
+    aside.print(f"{escape(failure.where)}: {escape(failure.reason)}", highlight=False, soft_wrap=True)

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ..errors import SettingsError
-from .options import ApiKey, console
+from .complaints import NO
+from .connection import api_address
+from .options import AsJson, Key
+from .output import print_json, speaker
 
 if TYPE_CHECKING:
     from ..drill.plan import Plan
@@ -33,14 +35,16 @@ def drill(
     ] = None,
     state: Annotated[Path | None, typer.Option(help="Folder of the server at --url.")] = None,
     model: Annotated[str | None, typer.Option(help="Model of the server at --url.")] = None,
-    api_key: ApiKey = "none",
+    key: Key = "none",
     seed: Annotated[int, typer.Option(min=0, help="Seeds the adapters and the order of questions.")] = 0,
-    json_file: Annotated[Path | None, typer.Option("--json", help="File for all figures.")] = None,
+    output: Annotated[Path | None, typer.Option(help="File for all figures, as JSON.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Swap adapters under load, and compare every answer, token by token, with its version's own.
 
     Exits with 1 where a request failed or an answer was not wholly by the version that it names.
     """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
     from transformers.utils import logging
 
     from ..drill.drill import drill
@@ -53,24 +57,27 @@ def drill(
     plan = Plan(swaps, streams, replicas, seed=seed)
     plan = plan.quick() if quick else plan
     columns = (TextColumn("swaps"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with _subject(plan, url, state, model, api_key) as subject:
-        console.print(
+    say = speaker(as_json)
+    with _subject(plan, url, state, model, key) as subject:
+        say.print(
             f"{plan.num_swaps} swaps between {', '.join(subject.folders)} at {subject.address}, "
             f"{plan.num_streams} streams",
             highlight=False,
         )
-        with Progress(*columns, console=console, transient=True) as progress:
+        with Progress(*columns, console=say, transient=True) as progress:
             task = progress.add_task("swaps", total=plan.num_swaps)
             figures = drill(plan, subject, lambda number: progress.update(task, completed=number))
-    console.print(table(figures))
+    say.print(table(figures))
     for line in [*sorted(set(figures.failures)), *figures.mixed][:5]:
-        console.print(escape(line), style="red", soft_wrap=True)
-    if json_file is not None:
-        told = {**_occasion(), "plan": asdict(plan), **figures.to_json()}
-        json_file.write_text(json.dumps(told, indent=2) + "\n")
-        console.print(f"Wrote {escape(str(json_file))}.")
+        say.print(escape(line), style="red", soft_wrap=True)
+    told = {**_occasion(), "plan": asdict(plan), **figures.to_json()}
+    if output is not None:
+        output.write_text(json.dumps(told, indent=2) + "\n")
+        say.print(f"Wrote {escape(str(output))}.")
+    if as_json:
+        print_json(told)
     if not figures.is_correct:
-        raise typer.Exit(1)
+        raise typer.Exit(NO)
 
 
 def _occasion() -> dict[str, str]:
@@ -81,7 +88,7 @@ def _occasion() -> dict[str, str]:
 
 
 def _subject(
-    plan: Plan, url: str | None, state: Path | None, model: str | None, api_key: str
+    plan: Plan, url: str | None, state: Path | None, model: str | None, key: str
 ) -> AbstractContextManager[Subject]:
     from ..drill.subject import own_server, running_server
 
@@ -89,4 +96,4 @@ def _subject(
         return own_server(plan)
     if state is None:
         raise SettingsError("with --url, name that server's folder with --state: its adapters are read there")
-    return running_server(url, api_key, state, model)
+    return running_server(api_address(url), key, state, model)

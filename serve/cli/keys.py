@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from align.state.keys import Key
-
-from ..settings import Settings
-from .options import State, console
+from .options import AsJson, State
+from .output import console, print_json
 from .state import existing_store
+
+if TYPE_CHECKING:
+    from align.state import Key
 
 app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
 
@@ -33,39 +34,63 @@ def create_key(
         typer.Option(min=1, help="Most requests at once, of each replica; else the server's default."),
     ] = None,
     state: State = Path(".errata"),
+    as_json: AsJson = False,
 ) -> None:
     """Make a key and show its secret, once."""
     from align.state import Store
 
+    from ..settings import Settings
+
     store = Store(Settings(state=state).database_url)
     key, secret = store.keys.create(name, scope or ["chat", "feedback"], requests_per_minute, max_concurrent)
     store.close()
+    if as_json:
+        print_json({**_told(key), "secret": secret})
+        return
     console.print(f"{key.id}  {', '.join(key.scopes)}")
     console.print(secret, style="bold", markup=False, soft_wrap=True)  # whole, however narrow the terminal
     console.print("Keep it: it is not shown again.")
 
 
 @app.command("list")
-def list_keys(state: State = Path(".errata")) -> None:
+def list_keys(state: State = Path(".errata"), as_json: AsJson = False) -> None:
     """The keys that are in use."""
-    store = existing_store(Settings(state=state))
+    store = existing_store(state)
+    keys = store.keys.active()
+    store.close()
+    if as_json:
+        print_json({"object": "list", "data": [_told(key) for key in keys]})
+        return
     table = Table("id", "name", "scopes", "limits")
     table.columns[0].no_wrap = True
-    for key in store.keys.active():
+    for key in keys:
         table.add_row(key.id, escape(key.name), ", ".join(key.scopes), _limits(key))
-    store.close()
     console.print(table)
 
 
 @app.command("revoke-tokens")
-def revoke_tokens(state: State = Path(".errata")) -> None:
+def revoke_tokens(state: State = Path(".errata"), as_json: AsJson = False) -> None:
     """End every feedback token that was given to browsers, at once; keys stay as they are."""
     from ..api.feedback_token import SECRET
 
-    store = existing_store(Settings(state=state))
+    store = existing_store(state)
     store.secrets.rotate(SECRET)
     store.close()
-    console.print("all feedback tokens are revoked")
+    if as_json:
+        print_json({"revoked": "all feedback tokens"})
+    else:
+        console.print("all feedback tokens are revoked")
+
+
+def _told(key: Key) -> dict[str, Any]:
+    """All but the secret, of which only a hash is kept."""
+    return {
+        "id": key.id,
+        "name": key.name,
+        "scopes": list(key.scopes),
+        "requests_per_minute": key.requests_per_minute,
+        "max_concurrent": key.max_concurrent,
+    }
 
 
 def _limits(key: Key) -> str:
@@ -74,11 +99,14 @@ def _limits(key: Key) -> str:
 
 
 @app.command("revoke")
-def revoke_key(key_id: str, state: State = Path(".errata")) -> None:
+def revoke_key(key_id: str, state: State = Path(".errata"), as_json: AsJson = False) -> None:
     """End a key; servers notice within seconds."""
-    store = existing_store(Settings(state=state))
+    store = existing_store(state)
     try:
         store.keys.revoke(key_id)
     finally:
         store.close()
-    console.print(f"{key_id} is revoked")
+    if as_json:
+        print_json({"revoked": key_id})
+    else:
+        console.print(f"{key_id} is revoked")

@@ -1,4 +1,4 @@
-"""What several commands ask for, and where they all write."""
+"""What several commands ask for."""
 
 from __future__ import annotations
 
@@ -6,14 +6,24 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-console = Console()
-
-Url = Annotated[str, typer.Option(help="Address of the server.", envvar="ERRATA_BASE_URL")]
-ApiKey = Annotated[
-    str, typer.Option(help="A key with the admin scope, if the server has keys.", envvar="ERRATA_API_KEY")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="All of it, as the server answers.")]
-State = Annotated[Path, typer.Option(help="Folder of the database and the blobs.")]
 DEFAULT_URL = "http://127.0.0.1:8000/v1"
+
+Url = Annotated[
+    str, typer.Option(help="Address of the server, with or without /v1.", envvar="ERRATA_BASE_URL")
+]
+Key = Annotated[
+    str,
+    typer.Option(
+        help="An API key with the scope that the command needs, if the server has keys.",
+        envvar="ERRATA_API_KEY",
+    ),
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="The result as one JSON document; all else goes to standard error.")
+]
+State = Annotated[Path, typer.Option(help="Folder of the database and the blobs.")]
+StateOrConfig = Annotated[Path | None, typer.Option("--state", help="Folder of the database and the blobs.")]
+Config = Annotated[
+    Path | None, typer.Option(help="JSON file of settings, the server's own; options win over it.")
+]

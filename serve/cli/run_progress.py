@@ -10,21 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
-import structlog
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
-
-from ..logs import PROCESSORS
-
 if TYPE_CHECKING:
     from errata import Alignment
+    from rich.console import Console
 
 SHOWN = {"loss": "loss", "rewards/margins": "margin", "rewards/accuracies": "preferred"}
 """The figures of a step that say whether it learns, by their names in the trainer."""
@@ -36,6 +24,15 @@ def showing(console: Console, lines_every_s: float = 10.0) -> Iterator[Callable[
     if not console.is_terminal:
         yield _lines(console, lines_every_s)
         return
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+    )
+
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -62,6 +59,10 @@ def _figures(progress: dict[str, Any]) -> str:
 
 def _lines(console: Console, every_s: float) -> Callable[[Alignment], None]:
     """At each change of the status, at its first figures, and in between as often as that."""
+    import structlog
+
+    from ..logs import PROCESSORS
+
     log = structlog.wrap_logger(structlog.PrintLogger(cast(TextIO, console.file)), processors=PROCESSORS)
     told: tuple[str, bool] | None = None
     told_at = 0.0

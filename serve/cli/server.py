@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..engine.protocol import EngineSetup
 from ..errors import SettingsError
-from ..settings import Settings
-from .options import console
+from .complaints import NO
+from .options import AsJson
+from .output import print_json, speaker
+
+if TYPE_CHECKING:
+    from ..engine.protocol import EngineSetup
+    from ..settings import Settings
 
 
 def up(
@@ -29,8 +34,9 @@ def up(
         int | None, typer.Option(help="New corrections that start a run by themselves.")
     ] = None,
     config: Annotated[Path | None, typer.Option(help="JSON file of settings; options win over it.")] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Serve on this machine until Ctrl+C."""
+    """Serve on this machine until Ctrl+C. With --json the document comes when the server is ready."""
     from .. import launch
 
     given = {
@@ -42,15 +48,18 @@ def up(
         "num_replicas": replicas,
     }
     settings = launch.absolute(read_settings(config, given, min_corrections))
-    console.print(
+    say = speaker(as_json)
+    say.print(
         f"Starting {settings.model_name} with {settings.num_replicas} replica(s), state in {settings.state}"
     )
     with launch.running(settings):
-        address = f"http://{settings.host}:{settings.port}"
-        console.print(f"[bold green]Ready[/] {address}/v1   (docs: {address}/docs, Ctrl+C ends)")
-        console.print(told(launch.engine_setup(settings)), highlight=False, soft_wrap=True)
+        address, setup = f"http://{settings.host}:{settings.port}", launch.engine_setup(settings)
+        say.print(f"[bold green]Ready[/] {address}/v1   (docs: {address}/docs, Ctrl+C ends)")
+        say.print(told(setup), highlight=False, soft_wrap=True)
+        if as_json:
+            print_json({"url": f"{address}/v1", "model": settings.model_name, "engine": asdict(setup)})
         launch.wait_for_signal()
-        console.print("Shutting down ...")
+        say.print("Shutting down ...")
 
 
 def told(setup: EngineSetup) -> str:
@@ -70,6 +79,8 @@ def named_after(model: str | None) -> str | None:
 
 def read_settings(config: Path | None, given: dict[str, Any], min_corrections: int | None) -> Settings:
     """Of the file, with what was given as options in its place. Raises `SettingsError`, `ValidationError`."""
+    from ..settings import Settings
+
     try:
         values = json.loads(config.read_text()) if config is not None else {}
     except (OSError, ValueError) as error:
@@ -90,9 +101,17 @@ def demo(
     port: Annotated[int, typer.Option(help="0: a free one.")] = 0,
     output: Annotated[Path, typer.Option(help="Folder for demo.json and demo.png.")] = Path(),
     exit: Annotated[bool, typer.Option("--exit", help="Stop the server at the end.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """The whole loop on the embedded model, over HTTP: chat, correct, align, gate, swap; before and after."""
+    """The whole loop on the embedded model, over HTTP: chat, correct, align, gate, swap; before and after.
+
+    Exits with 1 where the gate did not admit what was learned. With --json the document comes when the server has
+    stopped: give --exit as well.
+    """
     from ..demo.story import Plan, tell
 
-    if not tell(Plan(corrections, seed, scenes, replicas, port, output, exit), console):
-        raise typer.Exit(1)
+    is_admitted = tell(Plan(corrections, seed, scenes, replicas, port, output, exit), speaker(as_json))
+    if as_json:
+        print_json(json.loads((output / "demo.json").read_text()))
+    if not is_admitted:
+        raise typer.Exit(NO)

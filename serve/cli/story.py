@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 from rich.table import Table
 
-from .options import console
+from .moments import moment
+from .output import console
 
 if TYPE_CHECKING:
     from errata import AdapterStory, Rollout
@@ -47,13 +47,6 @@ def lines(story: AdapterStory) -> list[tuple[str, str]]:
         ("answers given", story.num_responses),
     ]
     return [(name, str(value)) for name, value in said if value is not None]
-
-
-def moment(seconds: float | None) -> str:
-    """Seconds since the epoch as people write them, in UTC."""
-    if seconds is None:
-        return "now"
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _count(manifest: dict[str, Any], role: str, what: str) -> str:

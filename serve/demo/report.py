@@ -2,31 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from rich.table import Table
-from rich.text import Text
 
 from align.scenes.evaluate import Estimate
-from align.spans import Span
 
 from .outcome import Outcome
-
-
-def marked(served: str, spans: Sequence[Span], *, is_styled: bool = True) -> Text:
-    """The answer with what was struck out and what was put in: by colour and line, or as [-these-]{+those+}."""
-    text, position = Text(), 0
-    for span in sorted(spans, key=lambda span: span.start):
-        text.append(served[position : span.start])
-        removed, inserted = served[span.start : span.end], span.replacement
-        if removed:
-            text.append(removed if is_styled else f"[-{removed}-]", style="red strike")
-        if inserted:
-            text.append(inserted if is_styled else f"{{+{inserted}+}}", style="green underline")
-        position = span.end
-    text.append(served[position:])
-    return text
 
 
 def table(outcome: Outcome) -> Table:

@@ -21,12 +21,13 @@ from align.scenes.evaluate import evaluation_scenes
 from align.scenes.world import Scene
 from serve.errors import ServeError
 from serve.launch import end_by_exception_on_sigterm
+from serve.marked import marked
 from serve.settings import AlignmentSettings, Settings
 
 from .clock import Clock
 from .outcome import Outcome, compare
 from .people import Annotators, Tally, Traffic, answer_all, client
-from .report import marked, plot, table
+from .report import plot, table
 from .server import free_port, server
 
 MEMORY_FOR_TWO_REPLICAS = 6 * 2**30  # bytes

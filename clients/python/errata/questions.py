@@ -11,7 +11,7 @@ from .images import Image, image_url
 
 Images: TypeAlias = "Image | Sequence[Image]"
 
-HERE = ("model", "system", "max_image_side")
+HERE = ("model", "system", "history", "max_image_side")
 """Options that become something else here."""
 OWN = ("feedback_token",)
 """Options that OpenAI's clients do not know."""
@@ -23,6 +23,8 @@ class Options(TypedDict, total=False):
     model: str
     """Default: the model that the server lists first. `NAME@v0012` pins a version of its adapter."""
     system: str
+    history: list[dict[str, Any]]
+    """What was said before the question, as messages of `chat.completions.create`."""
     temperature: float
     """0 is greedy."""
     top_p: float
@@ -46,6 +48,7 @@ def chat_arguments(question: str, image: Images | None, options: Options, model:
     messages: list[dict[str, Any]] = []
     if "system" in options:
         messages.append({"role": "system", "content": options["system"]})
+    messages += options.get("history", [])
     messages.append({"role": "user", "content": [*parts, {"type": "text", "text": question}]})
     others = {name: value for name, value in options.items() if name not in (*HERE, *OWN)}
     own = {name: value for name, value in options.items() if name in OWN}

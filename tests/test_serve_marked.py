@@ -5,7 +5,7 @@ import io
 from rich.console import Console
 
 from align.spans import Span
-from serve.demo.report import marked
+from serve.marked import marked
 
 SERVED = "Two white flowers and a dog."
 SPANS = [Span(21, 27, ""), Span(10, 17, "stars", "object"), Span(28, 28, " It is day.")]

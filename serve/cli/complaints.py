@@ -1,0 +1,66 @@
+"""What went wrong, in a line that says what to do, and the status with which the command ends.
+
+0   done
+1   done, and the answer is no: a run that failed, a version that was refused, a check that found something
+2   not as asked: a wrong option or setting, or something that the server refuses
+3   not now: no server answered, or it failed or was too busy; the same command may work later
+130 ended by Ctrl+C
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from align.errors import AlignError
+
+from ..errors import ServeError
+
+NO, NOT_SO, NOT_NOW = 1, 2, 3
+TOO_BUSY = 429
+
+
+@dataclass(frozen=True)
+class Complaint:
+    status: int
+    lines: tuple[str, ...]
+
+
+def complaint_about(error: Exception) -> Complaint | None:
+    """None for what only a bug of ours raises: that is to be seen with its traceback."""
+    if isinstance(error, AlignError | ServeError):
+        return Complaint(NOT_SO, (str(error),))
+    if isinstance(error, OSError) and error.filename is not None:
+        return Complaint(NOT_SO, (f"{error.filename}: {error.strerror}",))
+    return _about_a_server(error) or _about_settings(error)
+
+
+def _about_a_server(error: Exception) -> Complaint | None:
+    from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAIError
+
+    if isinstance(error, APIConnectionError):
+        address = error.request.url.copy_with(path="/", query=None)
+        if isinstance(error, APITimeoutError):
+            return Complaint(NOT_NOW, (f"the server at {address} did not answer in time; try again later",))
+        return Complaint(
+            NOT_NOW,
+            (f"no server answers at {address}: start one with `errata up`, or name its address with --url",),
+        )
+    if isinstance(error, APIStatusError):
+        detail = error.body.get("message") if isinstance(error.body, dict) else None
+        hint = "; set ERRATA_API_KEY or --key" if error.status_code == 401 else ""
+        is_later = error.status_code >= 500 or error.status_code == TOO_BUSY
+        return Complaint(NOT_NOW if is_later else NOT_SO, (f"{detail or error.message}{hint}",))
+    if isinstance(error, OpenAIError):
+        return Complaint(NOT_SO, (str(error),))
+    return None
+
+
+def _about_settings(error: Exception) -> Complaint | None:
+    from pydantic import ValidationError
+
+    if isinstance(error, ValidationError):
+        problems = error.errors()
+        return Complaint(
+            NOT_SO, tuple(f"setting {'.'.join(map(str, one['loc']))}: {one['msg']}" for one in problems)
+        )
+    return None

@@ -1,0 +1,115 @@
+"""What Errata reads and keeps: the model's files, the database, adapters among the blobs. Writes none of them."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+
+from ..settings import Settings
+from .finding import Finding, good, problem, warning
+
+MIB = 2**20
+
+
+def model(settings: Settings) -> Finding:
+    """Its files, and whether Errata can serve what they say."""
+    from ..launch import check_model
+
+    folder = model_folder(settings.model)
+    if folder is None:
+        if Path(settings.model).is_absolute() or settings.model.startswith("."):
+            return problem("model", f"there is no folder {settings.model}", "name another with --model")
+        return warning(
+            "model",
+            f"{settings.model} is not on this machine yet",
+            f"it is fetched at the first start; now: hf download {settings.model}",
+        )
+    check_model(settings)
+    if missing := missing_weights(folder):
+        return problem("model", f"{folder} lacks {', '.join(missing)}", "copy or download the model again")
+    return good("model", f"{settings.model_name}, {weight_bytes(settings.model) / MIB:,.0f} MiB in {folder}")
+
+
+def model_folder(name: str) -> Path | None:
+    """Where a model's files are: a folder, or what was downloaded of a Hugging Face id."""
+    if Path(name).is_dir():
+        return Path(name).resolve()
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        config = try_to_load_from_cache(name, "config.json")
+    except HFValidationError:
+        return None
+    return Path(config).parent if isinstance(config, str) else None
+
+
+def missing_weights(folder: Path) -> list[str]:
+    """Names of files that must be there; where an index names parts, all of these."""
+    for index in folder.glob("*.index.json"):
+        parts = set(json.loads(index.read_text())["weight_map"].values())
+        return sorted(part for part in parts if not (folder / part).is_file())
+    return [] if weights(folder) else ["model.safetensors"]
+
+
+def weights(folder: Path) -> list[Path]:
+    return sorted([*folder.glob("*.safetensors"), *folder.glob("pytorch_model*.bin")])
+
+
+def weight_bytes(model: str) -> int:
+    """0 for a model that is not on this machine."""
+    folder = model_folder(model)
+    return 0 if folder is None else sum(path.stat().st_size for path in weights(folder))
+
+
+def database(settings: Settings) -> Finding:
+    """Read only: opening it as a server does would bring it to today's schema."""
+    from align.state.migrations import MIGRATIONS
+
+    file = settings.state.resolve() / "errata.db"
+    if not file.exists():
+        return good("database", f"none in {settings.state} yet; the first start makes it")
+    try:
+        connection = sqlite3.connect(f"file:{file}?mode=ro", uri=True)
+        try:
+            (answer,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            (version,) = connection.execute("SELECT version FROM schema_version").fetchone()
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        return problem("database", f"{file} cannot be read: {error}", "restore it from a backup")
+    if answer != "ok":
+        return problem("database", f"{file} is damaged: {answer}", "restore it from a backup")
+    if version > len(MIGRATIONS):
+        found = f"{file} has schema {version}, this Errata knows up to {len(MIGRATIONS)}"
+        return problem("database", found, "start it with the newer Errata that wrote it")
+    size = f"{file}, {file.stat().st_size / MIB:,.1f} MiB, whole"
+    if version < len(MIGRATIONS):
+        advice = "the next start brings it to today's; make a copy first if you may want to go back"
+        return warning("database", f"{size}, of an earlier Errata (schema {version})", advice)
+    return good("database", size)
+
+
+def adapters(settings: Settings) -> Finding:
+    """Whether the files of each version that serves are there and unchanged."""
+    from align.adapter_files import adapter_digest
+    from align.state import Blobs, Store
+
+    if database(settings).standing != "good" or not (settings.state / "errata.db").exists():
+        return good("adapters", "none that could be looked at")
+    store = Store(settings.database_url)
+    try:
+        blobs = Blobs(settings.blobs_url, cache=settings.state / "cache")
+        versions = [version for version in store.rollouts.in_force().versions if version != "base"]
+        for version in versions:
+            adapter = store.adapters.get(version)
+            if adapter_digest(blobs.fetch_folder(adapter.blob)) != adapter.digest:
+                return problem(
+                    "adapters",
+                    f"the files of {version} are not those that were published",
+                    "restore the blobs from a backup, or serve another version: errata adapters rollback",
+                )
+    finally:
+        store.close()
+    return good("adapters", f"{', '.join(versions)} as published" if versions else "the base model serves")
