@@ -7,7 +7,7 @@ import inspect
 import io
 import json
 import tarfile
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -350,7 +350,9 @@ def words(text: str) -> list[str]:
 class Session:
     """One client, sync or async, used the same way: `do` gives what a call gives, awaited where that is needed."""
 
-    def __init__(self, kind: str, server: FakeErrata, **options: Any) -> None:
+    def __init__(
+        self, kind: str, server: Callable[[httpx2.Request], httpx2.Response], **options: Any
+    ) -> None:
         transport = httpx2.MockTransport(server)
         self._runner = asyncio.Runner()
         self.client: Any = (

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from errata import Correction, Errata, Reply, Span
-from errata.images import image_url
+from errata import Correction, Errata, Reply, Span, image_url
 from rich.console import Console
 from rich.markup import escape
 

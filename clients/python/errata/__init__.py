@@ -11,6 +11,7 @@ from .errors import (
     WordsAmbiguous,
     WordsNotFound,
 )
+from .images import image_url
 from .reply import AsyncReply, Reply
 from .streams import AsyncReplyStream, ReplyStream
 from .types import (
@@ -20,6 +21,7 @@ from .types import (
     AdapterSummary,
     Alignment,
     Change,
+    Claim,
     Comparison,
     Correction,
     CorrectionPreview,
@@ -27,8 +29,11 @@ from .types import (
     Erasure,
     Pair,
     Record,
+    ResponseLink,
+    ResponseSummary,
     Rollout,
     Span,
+    Statistics,
     Use,
     WaitingCorrection,
 )
@@ -45,6 +50,7 @@ __all__ = [
     "AsyncReplyStream",
     "AsyncRequestedAlignment",
     "Change",
+    "Claim",
     "Comparison",
     "Correction",
     "CorrectionPreview",
@@ -59,11 +65,15 @@ __all__ = [
     "ReplyStream",
     "RequestedAlignment",
     "ResponseErased",
+    "ResponseLink",
+    "ResponseSummary",
     "Rollout",
     "Span",
+    "Statistics",
     "UnsupportedImage",
     "Use",
     "WaitingCorrection",
     "WordsAmbiguous",
     "WordsNotFound",
+    "image_url",
 ]

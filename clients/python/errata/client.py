@@ -12,14 +12,17 @@ from typing_extensions import Unpack
 
 from .adapters import Adapters, AsyncAdapters
 from .alignments import Alignments, AsyncAlignments
+from .calls import Call
 from .errors import ErrataError, ResponseErased
 from .feedback import AsyncFeedback, Feedback
 from .questions import Images, Options, chat_arguments
+from .queue import AsyncQueue, Queue
 from .reply import AsyncReply, Reply, served
 from .responses import AsyncResponses, Responses
 from .reviews import AsyncReviews, Reviews
 from .sources import AsyncSources, Sources
 from .streams import AsyncReplyStream, ReplyStream
+from .types import Statistics
 
 NO_MODEL = "the server lists no model; say which one to ask: ask(..., model=NAME)"
 
@@ -31,6 +34,10 @@ def connection(base_url: Any, api_key: Any) -> dict[str, Any]:
         "api_key": api_key or os.environ.get("ERRATA_API_KEY") or "none",
         "admin_api_key": "",  # else OPENAI_ADMIN_KEY would be sent in place of `api_key`
     }
+
+
+def statistics(days: int) -> Call[Statistics]:
+    return Call("get", f"/statistics?days={days}", Statistics)
 
 
 class Errata(OpenAI):
@@ -63,6 +70,10 @@ class Errata(OpenAI):
         return Alignments(self)
 
     @cached_property
+    def queue(self) -> Queue:
+        return Queue(self)
+
+    @cached_property
     def sources(self) -> Sources:
         return Sources(self)
 
@@ -90,6 +101,10 @@ class Errata(OpenAI):
             return chunks
 
         return ReplyStream(begin, self.feedback)
+
+    def statistics(self, *, days: int = 30) -> Statistics:
+        """Answers and corrections of the last days, corrected answers by version, and how far the next run is."""
+        return statistics(days).send(self)
 
     @cached_property
     def _model(self) -> str:
@@ -127,6 +142,10 @@ class AsyncErrata(AsyncOpenAI):
         return AsyncAlignments(self)
 
     @cached_property
+    def queue(self) -> AsyncQueue:
+        return AsyncQueue(self)
+
+    @cached_property
     def sources(self) -> AsyncSources:
         return AsyncSources(self)
 
@@ -155,6 +174,10 @@ class AsyncErrata(AsyncOpenAI):
             return chunks
 
         return AsyncReplyStream(begin, self.feedback)
+
+    async def statistics(self, *, days: int = 30) -> Statistics:
+        """As `Errata.statistics`."""
+        return await statistics(days).send_async(self)
 
     async def _model(self) -> str:
         if self._listed_model is None:

@@ -60,6 +60,87 @@ class Record(BaseModel):
     corrections: list[Correction]
 
 
+class ResponseSummary(BaseModel):
+    """An answer in short: `question` is the text of the user's last message, `images` are SHA-256 sums.
+
+    `num_corrections` counts those that say nothing was wrong, too.
+    """
+
+    id: str
+    created: int
+    model: str
+    adapter: str
+    question: str
+    text: str
+    images: list[str]
+    user: str | None = None
+    num_corrections: int
+
+
+class ResponseLink(BaseModel):
+    """`path` opens one answer on the server's page, with its `token`; good until `expires`, seconds since the epoch."""
+
+    response_id: str
+    token: str
+    path: str
+    expires: int
+
+
+class Claim(BaseModel):
+    """`response` is held for `holder` until `expires`; none where no other fits. `num_waiting` fit, at most 10,000."""
+
+    response: Record | None = None
+    holder: str
+    expires: int | None = None
+    num_waiting: int
+
+
+class Release(BaseModel):
+    response_id: str
+    holder: str
+    was_held: bool
+
+
+class Day(BaseModel):
+    """A day of UTC: its answers, and the corrections that were sent on it, by what became of them."""
+
+    date: str
+    answers: int
+    accepted: int
+    quarantined: int
+    rejected: int
+    nothing_wrong: int
+
+
+class VersionStatistics(BaseModel):
+    """A version's answers of all times; `low` and `high` are the ends of the 95 % interval, per 1,000."""
+
+    version: str
+    answers: int
+    corrected: int
+    nothing_wrong: int
+    corrected_per_1000: float
+    low: float
+    high: float
+
+
+class NextRun(BaseModel):
+    """`new_corrections` that no run has seen yet; `needed` of them start one."""
+
+    new_corrections: int
+    needed: int
+    is_running: bool
+
+
+class Statistics(BaseModel):
+    """Counts, the oldest day first; `kinds` counts accepted spans by their kind."""
+
+    days: list[Day]
+    kinds: dict[str, int]
+    adapters: list[VersionStatistics]
+    next_run: NextRun
+
+
 class CorrectionPreview(BaseModel):
     """What a correction would be stored as: its spans, and the status that it would get now."""
 
