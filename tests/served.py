@@ -65,14 +65,22 @@ def serving(state: Path, engine: FakeEngine | None = None, **changes: Any) -> It
 @contextmanager
 def listening(served: Served) -> Iterator[str]:
     """The application on a loopback port; the transport of `TestClient` hides whether chunks come one by one."""
+    with on_a_port(served.replica) as address:
+        try:
+            yield address
+        finally:
+            served.engine.go_on()
+
+
+@contextmanager
+def on_a_port(replica: Replica) -> Iterator[str]:
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(build_app(served.replica), log_level="error", lifespan="off"))
+    server = uvicorn.Server(uvicorn.Config(build_app(replica), log_level="error", lifespan="off"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
-        served.engine.go_on()
         server.should_exit = True
         thread.join()
         listener.close()

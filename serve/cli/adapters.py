@@ -42,7 +42,7 @@ def list_adapters(as_json: AsJson = False, url: Url = DEFAULT_URL, key: Key = "n
             adapter.run_id,
             "" if adapter.num_pairs is None else str(adapter.num_pairs),
         )
-    console.print(table)
+    console.print(table if adapters.data else "There is no adapter yet.")
     if adapters.in_force.live == "base":
         console.print("The base model is live.")
     if comparison is not None:

@@ -59,7 +59,9 @@ def chat(
         if image is not None:
             conversation.look_at(image)
         if sys.stdin.isatty():
-            say.print("Ask, or /correct the answer; /help shows what else there is.", style="dim")
+            say.print(
+                "Ask, or /correct the answer; /help shows what else there is.", style="dim", highlight=False
+            )
         for line in _typed(say):
             if line in ("/quit", "/exit"):
                 break
