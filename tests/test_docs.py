@@ -26,10 +26,8 @@ def test_every_path_that_a_document_names_exists(document: str) -> None:
     assert paths
     # Paths may be written from the root, or from the package that a section is about.
     roots = [ROOT, ROOT / "align", ROOT / "serve", ROOT / "align" / "scenes"]
-    missing = [
-        path for path in paths if "STATE" not in path and not any((root / path).exists() for root in roots)
-    ]
-    assert missing == []
+    there = [path for path in paths if "STATE" not in path and not path.startswith("build/")]
+    assert [path for path in there if not any((root / path).exists() for root in roots)] == []
 
 
 def test_the_page_on_the_api_has_every_route_and_no_other(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_an_answer_is_corrected_in_the_editor_and_told_as_it_was_understood(
     _, out, _ = chat("What?\n/correct\n", "--author", "ada")
     assert "A [-red-]{+blue+} cup and a fork." in out
     assert "other: 'red' -> 'blue'" in out
-    assert "the next run learns from it" in out
+    assert "the next run learns from it; 1 of the 100 that start one" in out
     ((made, _),) = served.store.corrections.trainable()
     assert (made.corrected_text, made.author) == (TEXT.replace("red", "blue"), "ada")
 

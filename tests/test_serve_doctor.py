@@ -221,6 +221,10 @@ def test_beyond_loopback_a_key_is_needed(settings: Settings) -> None:
     store.keys.create("ada", ["chat"])
     store.close()
     assert network.keys(open_to_all).found == "1 in use"
+    with sqlite3.connect(settings.state / "errata.db") as connection:
+        connection.execute("UPDATE keys SET revoked = 1.0")
+    connection.close()
+    assert network.keys(open_to_all).standing == "problem"
 
 
 def test_a_server_elsewhere_is_asked_with_the_key(errata: Errata, address: str, settings: Settings) -> None:

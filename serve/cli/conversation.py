@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from errata import Correction, Errata, Reply, Span, image_url
+from openai import PermissionDeniedError
 from rich.console import Console
 from rich.markup import escape
 
@@ -136,12 +137,21 @@ class Conversation:
         for span in made.spans:
             edit = f"{span.kind}: {made.served_text[span.start : span.end]!r} -> {span.replacement!r}"
             self._say.print(f"  {escape(edit)}", highlight=False)
-        follows = WHAT_FOLLOWS.get(made.status, made.status)
+        follows = (
+            self._what_follows() if made.status == "accepted" else WHAT_FOLLOWS.get(made.status, made.status)
+        )
         self._say.print(f"[green]stored[/] {made.id}: {escape(follows)}", soft_wrap=True)
+
+    def _what_follows(self) -> str:
+        """When it counts, for a key that may ask."""
+        try:
+            run = self._client.statistics(days=1).next_run
+        except PermissionDeniedError:
+            return "the next run learns from it"
+        return f"the next run learns from it; {run.new_corrections} of the {run.needed} that start one"
 
 
 WHAT_FOLLOWS = {
-    "accepted": "the next run learns from it",
     "quarantined": "a reviewer looks at it first",
     "nothing_wrong": "nothing was wrong; it counts for the rates",
 }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..settings import Settings
@@ -64,19 +66,15 @@ def weight_bytes(model: str) -> int:
 
 
 def database(settings: Settings) -> Finding:
-    """Read only: opening it as a server does would bring it to today's schema."""
     from align.state.migrations import MIGRATIONS
 
     file = settings.state.resolve() / "errata.db"
     if not file.exists():
         return good("database", f"none in {settings.state} yet; the first start makes it")
     try:
-        connection = sqlite3.connect(f"file:{file}?mode=ro", uri=True)
-        try:
+        with read_only(file) as connection:
             (answer,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             (version,) = connection.execute("SELECT version FROM schema_version").fetchone()
-        finally:
-            connection.close()
     except sqlite3.Error as error:
         return problem("database", f"{file} cannot be read: {error}", "restore it from a backup")
     if answer != "ok":
@@ -89,6 +87,16 @@ def database(settings: Settings) -> Finding:
         advice = "the next start brings it to today's; make a copy first if you may want to go back"
         return warning("database", f"{size}, of an earlier Errata (schema {version})", advice)
     return good("database", size)
+
+
+@contextmanager
+def read_only(file: Path) -> Iterator[sqlite3.Connection]:
+    """A server that opens a database brings it to today's schema; this leaves it as it is."""
+    connection = sqlite3.connect(f"file:{file}?mode=ro", uri=True)
+    try:
+        yield connection
+    finally:
+        connection.close()
 
 
 def adapters(settings: Settings) -> Finding:
