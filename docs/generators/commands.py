@@ -14,7 +14,7 @@ from .tables import table
 
 INTRODUCTION = """# Commands
 
-What `errata COMMAND --help` says.
+What `errata COMMAND --help` says. Exit codes and what all commands share are in [The command line](../cli.md).
 """
 
 
