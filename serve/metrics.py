@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from wsgiref.simple_server import WSGIServer
 
 import psutil
@@ -74,8 +75,8 @@ class ReplicaMetrics:
             "errata_sequence_slots": ("Key/value slots", lambda: engine.stats().num_slots),
             "errata_adapters_resident": ("Adapter versions loaded", lambda: len(engine.stats().adapters)),
             "errata_resident_memory_bytes": (
-                "Memory of the process that is in use",
-                lambda: psutil.Process().memory_info().rss,
+                "Memory in use, of the process and of its engine's",
+                _resident_bytes,
             ),
         }
         for name, (text, read) in gauges.items():
@@ -93,6 +94,15 @@ class ReplicaMetrics:
             self._server.shutdown()
             self._server.server_close()
             self._thread.join()
+
+
+def _resident_bytes() -> int:
+    process = psutil.Process()
+    total: int = process.memory_info().rss
+    for child in process.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            total += child.memory_info().rss
+    return total
 
 
 class StoreCollector(Collector):

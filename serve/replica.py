@@ -56,10 +56,8 @@ class Replica:
 
 
 def transformers_engine(settings: Settings) -> Engine:
-    """The engine of `serve.engine`; torch is imported here and not before."""
+    """The engine of `serve.engine` in a process of its own; torch is imported here and not before."""
     from .engine.device import cores
-    from .engine.engine import TransformersEngine
+    from .engine.process import EngineProcess
 
-    return TransformersEngine.from_pretrained(
-        settings.model, settings.engine, num_cores=cores() // settings.num_replicas
-    )
+    return EngineProcess(settings.model, settings.engine, num_cores=cores() // settings.num_replicas)

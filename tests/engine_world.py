@@ -15,7 +15,7 @@ from tiny_models import png
 from align.conversation import Conversation, Image, Message, Text
 from align.rendering import Rendered
 from serve.engine.engine import TransformersEngine
-from serve.engine.protocol import BASE, Delta, Sampling
+from serve.engine.protocol import BASE, Delta, Engine, Sampling
 
 WAIT_S = 60
 """Far above what anything takes: a test that waits this long has failed."""
@@ -89,7 +89,7 @@ class Answer:
 
 
 def submit(
-    engine: TransformersEngine,
+    engine: Engine,
     conversation: Conversation,
     adapter: str = BASE,
     max_tokens: int = 24,

@@ -1,9 +1,27 @@
-"""What an engine can never answer is refused at the door: a pure decision. Knows no queue."""
+"""What an engine can never answer is refused at the door, before it waits. Knows no queue."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from align.conversation import Conversation
+from align.errors import AlignError
+from align.rendering import Rendered, Renderer
+
 from ..errors import InvalidPrompt, InvalidRequest
 from .protocol import Sampling
+
+
+def prepare(
+    renderer: Renderer, conversation: Conversation, images: Mapping[str, bytes], max_model_len: int
+) -> Rendered:
+    """A prompt's model inputs. Raises `InvalidPrompt`."""
+    try:
+        rendered = renderer.render(conversation, images)
+    except AlignError as error:
+        raise InvalidPrompt(str(error)) from error
+    check_length(rendered.num_tokens, max_model_len)
+    return rendered
 
 
 def check_length(num_prompt_tokens: int, max_model_len: int) -> None:

@@ -15,12 +15,12 @@ from typing import Any
 import torch
 
 from align.conversation import Conversation
-from align.errors import AlignError, InvalidAdapter
+from align.errors import InvalidAdapter
 from align.rendering import Rendered, Renderer
 
-from ..errors import EngineFull, InvalidPrompt, ServeError
+from ..errors import EngineFull, ServeError
 from .adapters import LowRank, read_adapter
-from .admission import check_length, check_sampling
+from .admission import check_sampling, prepare
 from .batch import Batch
 from .config import EngineConfig
 from .device import cores, num_threads
@@ -66,7 +66,7 @@ class TransformersEngine:
             num_adapter_slots=config.num_adapter_slots,
             max_rank=config.max_rank,
         )
-        self._num_token_ids = int(model.config.get_text_config().vocab_size)
+        self.num_token_ids = int(model.config.get_text_config().vocab_size)
         self._condition = threading.Condition()  # guards what stands up to the next blank line
         self._slots = SlotTable(config.num_adapter_slots)
         self._waiting: dict[str, Sequence] = {}
@@ -95,18 +95,13 @@ class TransformersEngine:
         return cls(model, renderer, config, num_cores)
 
     def prepare(self, conversation: Conversation, images: Mapping[str, bytes]) -> Prompt:
-        try:
-            rendered = self._renderer.render(conversation, images)
-        except AlignError as error:
-            raise InvalidPrompt(str(error)) from error
-        check_length(rendered.num_tokens, self.max_model_len)
-        return rendered
+        return prepare(self._renderer, conversation, images, self.max_model_len)
 
     def submit(
         self, prompt: Prompt, sampling: Sampling, adapter: str, on_delta: Callable[[Delta], None]
     ) -> str:
         assert isinstance(prompt, Rendered), "a prompt must come from this engine's `prepare`"
-        check_sampling(sampling, prompt.num_tokens, self.max_model_len, self._num_token_ids)
+        check_sampling(sampling, prompt.num_tokens, self.max_model_len, self.num_token_ids)
         with self._condition:
             if self._is_closing:
                 raise EngineFull("The engine is closing: ask again when it is back.")
