@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.serving.__main__ import Measured, questions, summary
+from benchmarks.serving.__main__ import MAX_REST_S, Measured, questions, rest, summary
 from benchmarks.serving.load import Question, Seen, Stream, drive
 from benchmarks.serving.models import prepare
 from benchmarks.serving.systems import _take
@@ -97,3 +97,17 @@ def test_answers_of_the_prepared_model_end_only_where_they_are_cut(tmp_path: Pat
     folder = prepare("embedded", tmp_path / "model")
     generation = json.loads((folder / "generation_config.json").read_text())
     assert generation["eos_token_id"] == json.loads((folder / "config.json").read_text())["image_token_index"]
+
+
+def test_a_server_is_measured_when_its_start_is_over_or_after_a_minute() -> None:
+    used = iter([0.0, 0.02, 0.02, 0.03, 0.03, 0.0301])  # seconds before and after each interval of 0.01 s
+    asyncio.run(rest(lambda: next(used), 0.01))
+    assert list(used) == []
+    asked: list[float] = []
+
+    def busy() -> float:
+        asked.append(len(asked) * 1.0)
+        return asked[-1]
+
+    asyncio.run(rest(busy, 0.0))
+    assert len(asked) == 2 * MAX_REST_S

@@ -13,7 +13,7 @@ import json
 import os
 import platform
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from importlib.metadata import version
@@ -36,6 +36,8 @@ NUM_TOKENS = 64
 CLIENTS = (1, 8, 32)
 IMAGES = ("distinct", "repeated")
 NUM_QUESTIONS = {"embedded": {1: 6, 8: 32, 32: 96}, "llava-150m": {1: 2, 8: 8, 32: 32}}
+MAX_REST_S = 60
+"""Seconds after which a server is measured though its start is not over."""
 OURS, ALONE, PEER = "errata", "errata, engine alone", "transformers serve"
 
 
@@ -89,11 +91,21 @@ async def _measure(
 ) -> list[Measured]:
     async with SYSTEMS[name](path, NUM_TOKENS) as running:
         await drive(running.ask, questions(2, "distinct", -1), 2)  # the first answers are slower everywhere
+        await rest(running.cpu_seconds)
         return [
             await _one(running, model, name, images, num_clients, number)
             for images in IMAGES
             for num_clients in options.clients
         ]
+
+
+async def rest(cpu_seconds: Callable[[], float], interval_s: float = 1.0) -> None:
+    """Until its processes do little: some go on with their start after the first answers."""
+    for _ in range(MAX_REST_S):
+        before = cpu_seconds()
+        await asyncio.sleep(interval_s)
+        if cpu_seconds() - before < 0.25 * interval_s:
+            return
 
 
 async def _one(
