@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -23,7 +24,7 @@ from serve.engine.config import EngineConfig
 from serve.engine.engine import TransformersEngine
 from serve.engine.process import EngineProcess
 from serve.engine.protocol import BASE, Delta, Sampling, ScoredToken, TokenLogprobs
-from serve.engine.wire import Parcel, Submit, Told, pack, unpack
+from serve.engine.wire import Cancel, Line, Parcel, Submit, Told, pack, unpack
 from serve.errors import EngineFull, InvalidPrompt, InvalidRequest, ServeError, SettingsError, UnknownAdapter
 
 CONFIG = EngineConfig(
@@ -114,6 +115,32 @@ def test_what_is_said_between_the_two_arrives_as_it_was() -> None:
     for there, here in zip(arrived, parcels, strict=True):
         assert there.tensors.keys() == here.tensors.keys()
         assert all(torch.equal(there.tensors[name], here.tensors[name]) for name in here.tensors)
+
+
+def test_answers_to_one_prompt_share_its_tensors_and_all_arrive(engine: EngineProcess) -> None:
+    prompt, answers = engine.prepare(CONVERSATIONS[1], IMAGES), [Answer() for _ in range(4)]
+    for answer in answers:
+        engine.submit(prompt, Sampling(8, 0.0), BASE, answer)
+    assert len({answer.wait().text for answer in answers}) == 1
+    parcels = [
+        Parcel(Submit(name, (1,), ("x",), Sampling(1), BASE), {"pixel_values": shared})
+        for shared in [torch.rand(2, 3)]
+        for name in ("s", "t")
+    ]
+    assert len({parcel.tensors["pixel_values"].sum().item() for parcel in unpack(pack(parcels))}) == 1
+
+
+def test_where_one_end_can_say_nothing_any_more_both_readers_end() -> None:
+    lines = [Line(end) for end in socket.socketpair()]
+    readers = [threading.Thread(target=list, args=(line.received(),)) for line in lines]
+    for reader in readers:
+        reader.start()
+    lines[0].send(Cancel("half of a pair: \ud800"))  # is no UTF-8
+    for reader in readers:
+        reader.join(10)
+        assert not reader.is_alive()
+    for line in lines:
+        line.close()
 
 
 def test_what_can_never_be_answered_is_refused_at_once(engine: EngineProcess) -> None:

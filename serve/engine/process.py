@@ -15,7 +15,6 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import structlog
@@ -25,24 +24,10 @@ from align.errors import InvalidAdapter
 from align.rendering import Rendered, Renderer
 
 from ..errors import EngineFull, ServeError, SettingsError, UnknownAdapter
+from . import wire
 from .admission import check_sampling, prepare
 from .config import EngineConfig
 from .protocol import BASE, Delta, EngineStats, Prompt, Sampling
-from .wire import (
-    Cancel,
-    Close,
-    Line,
-    Load,
-    Loaded,
-    NotStarted,
-    Parcel,
-    Pulse,
-    Start,
-    Started,
-    Submit,
-    Told,
-    Unload,
-)
 
 log = structlog.get_logger()
 
@@ -74,8 +59,8 @@ class EngineProcess:
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = _start(theirs)
-        self._line = Line(Connection(ours.detach()))
-        self._line.send(Start(str(path_or_id), _roomier(self._config), revision, num_cores))
+        self._line = wire.Line(ours)
+        self._line.send(wire.Start(str(path_or_id), _roomier(self._config), revision, num_cores))
         parcels = self._line.received()
         try:
             self._renderer = Renderer.from_pretrained(path_or_id, revision)  # while the other loads the model
@@ -123,12 +108,12 @@ class EngineProcess:
                     f"Adapter {adapter!r} is not loaded; loaded are {[BASE, *self._adapters]}."
                 )
             self._listeners[sequence_id] = _Listener(on_delta, prompt.num_tokens)
-            message = Submit(sequence_id, prompt.input_ids, prompt.image_ids, sampling, adapter)
+            message = wire.Submit(sequence_id, prompt.input_ids, prompt.image_ids, sampling, adapter)
             self._line.send(message, prompt.tensors)
         return sequence_id
 
     def cancel(self, sequence_id: str) -> None:
-        self._line.send(Cancel(sequence_id))
+        self._line.send(wire.Cancel(sequence_id))
 
     def load(self, version: str, folder: Path) -> None:
         if version == BASE:
@@ -138,14 +123,14 @@ class EngineProcess:
             loaded = self._loads.get(version)
             if loaded is None:
                 loaded = self._loads[version] = Future()
-                self._line.send(Load(version, str(folder.absolute())))
+                self._line.send(wire.Load(version, str(folder.absolute())))
         loaded.result()
 
     def unload(self, version: str) -> None:
         with self._lock:
             if version in self._adapters:
                 self._adapters.remove(version)
-                self._line.send(Unload(version))
+                self._line.send(wire.Unload(version))
 
     def stats(self) -> EngineStats:
         with self._lock:
@@ -172,7 +157,7 @@ class EngineProcess:
     def close(self) -> None:
         with self._lock:
             self._is_closing = True
-        self._line.send(Close())
+        self._line.send(wire.Close())
         self._end(CLOSE_S)
         self._reader.join()
         self._line.close()
@@ -185,16 +170,16 @@ class EngineProcess:
         """Those without a first token."""
         return sum(not listener.has_begun for listener in self._listeners.values())
 
-    def _read(self, parcels: Iterator[Parcel]) -> None:
+    def _read(self, parcels: Iterator[wire.Parcel]) -> None:
         try:
             for parcel in parcels:
                 self._heard_at = time.monotonic()
                 match parcel.message:
-                    case Told(sequence_id, delta):
+                    case wire.Told(sequence_id, delta):
                         self._pass_on(sequence_id, delta)
-                    case Loaded() as loaded:
+                    case wire.Loaded() as loaded:
                         self._note(loaded)
-                    case Pulse(illness):
+                    case wire.Pulse(illness):
                         self._illness = illness
         finally:
             self._give_up()
@@ -217,7 +202,7 @@ class EngineProcess:
             log.exception("the receiver of a sequence failed, it is cancelled", sequence=sequence_id)
             self.cancel(sequence_id)
 
-    def _note(self, loaded: Loaded) -> None:
+    def _note(self, loaded: wire.Loaded) -> None:
         with self._lock:
             waiting = self._loads.pop(loaded.version)
             if loaded.error is None and loaded.version not in self._adapters:
@@ -262,9 +247,9 @@ def _start(theirs: socket.socket) -> subprocess.Popen[bytes]:
     )
 
 
-def _started(parcels: Iterator[Parcel]) -> Started:
+def _started(parcels: Iterator[wire.Parcel]) -> wire.Started:
     message = next((parcel.message for parcel in parcels), None)
-    if isinstance(message, Started):
+    if isinstance(message, wire.Started):
         return message
-    reason = message.message if isinstance(message, NotStarted) else ENDED
+    reason = message.message if isinstance(message, wire.NotStarted) else ENDED
     raise SettingsError(f"the engine did not start: {reason}")

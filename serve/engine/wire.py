@@ -5,7 +5,9 @@ Whatever waits to be said is said at once: a step's deltas are one frame. Knows 
 
 from __future__ import annotations
 
+import os
 import queue
+import socket
 import struct
 import threading
 from collections.abc import Iterator, Mapping
@@ -15,11 +17,15 @@ from multiprocessing.connection import Connection
 from typing import Annotated, Literal, TypeAlias
 
 import safetensors.torch
+import structlog
+import torch
 from pydantic import ConfigDict, Field, TypeAdapter
 from torch import Tensor
 
 from .config import EngineConfig
 from .protocol import Delta, EngineSetup, Sampling
+
+log = structlog.get_logger()
 
 MAX_FRAME = 64
 """Messages in one frame."""
@@ -124,10 +130,10 @@ class Parcel:
 
 
 class Line:
-    """One end of a connection. `send` never blocks; what cannot be sent any more is dropped: the reader notices."""
+    """One end of a connection. `send` never blocks; where nothing can be sent any more, both ends' readers end."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, end: socket.socket) -> None:
+        self._connection = Connection(end.detach())
         self._parcels: queue.SimpleQueue[Parcel | None] = queue.SimpleQueue()
         self._sender = threading.Thread(target=self._send_all, name="errata-line", daemon=True)
         self._sender.start()
@@ -161,6 +167,17 @@ class Line:
                     self._connection.send_bytes(pack(frame))
             except OSError:  # closed, at this end or the other
                 return
+            except (
+                Exception
+            ):  # the thread's outermost loop: a line that is silent for good must not look well
+                log.exception("nothing can be said to the other process any more")
+                self._hang_up()
+                return
+
+    def _hang_up(self) -> None:
+        """Unlike `close`, ends what is being received, too."""
+        with suppress(OSError), socket.socket(fileno=os.dup(self._connection.fileno())) as end:
+            end.shutdown(socket.SHUT_RDWR)
 
     def _waiting(self) -> list[Parcel | None]:
         """At least one, the last of them None where there is an end."""
@@ -174,7 +191,8 @@ class Line:
 def pack(parcels: list[Parcel]) -> bytes:
     text = _messages.dump_json([parcel.message for parcel in parcels])
     tensors = {
-        f"{number} {name}": tensor.contiguous()
+        # a copy: several answers to one prompt share its tensors, which safetensors refuses
+        f"{number} {name}": tensor.clone(memory_format=torch.contiguous_format)
         for number, parcel in enumerate(parcels)
         for name, tensor in parcel.tensors.items()
     }
