@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import re
+import socket
 import ssl
 import threading
 import time
@@ -88,9 +89,21 @@ def redirect(to: str) -> Answer:
     return body(b"", 302, Location=to)
 
 
+def is_free(address: str, port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind((address, port))
+        except OSError:
+            return False
+    return True
+
+
 @pytest.fixture
 def site() -> Iterator[Site]:
     site = Site(OUTSIDE)
+    while not is_free(INSIDE, site.port):  # another program may use that port there
+        site.close()
+        site = Site(OUTSIDE)
     site.paths["/a.png"] = body(PICTURE)
     yield site
     site.close()
