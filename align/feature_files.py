@@ -32,7 +32,7 @@ class FeatureFiles:
         self._made_with = [provenance.base_digest, provenance.processor_digest, str(dtype)]
         self._folder, self._max_bytes = folder, max_bytes
         folder.mkdir(parents=True, exist_ok=True)
-        self._num_bytes = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+        self._num_bytes = sum(path.stat().st_size for path in folder.glob("[!.]*.safetensors"))
 
     def write(self, image_ids: tuple[str, ...], features: Features) -> None:
         path = self._path(image_ids)

@@ -112,6 +112,24 @@ def test_what_a_crash_left_is_removed_a_day_later(served: Served) -> None:
     assert [path.name for path in exports(served)] == ["new"]
 
 
+def test_an_export_that_ends_meanwhile_disturbs_no_other(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    correct(served, 8)
+    folder = served.replica.settings.state / "exports"
+    (folder / "sent").mkdir(parents=True)
+    listed = Path.iterdir
+
+    def one_ends_after_the_look(self: Path) -> list[Path]:
+        paths = list(listed(self))
+        if self == folder:
+            (folder / "sent").rmdir()
+        return paths
+
+    monkeypatch.setattr(Path, "iterdir", one_ends_after_the_look)
+    assert served.client.get("/feedback/export", params={"format": "trl"}).status_code == 200
+
+
 def test_a_tar_takes_no_more_memory_for_a_larger_file(tmp_path: Path) -> None:
     size = 40 * 2**20
     with (tmp_path / "large").open("wb") as file:

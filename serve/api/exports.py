@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import shutil
 import tempfile
@@ -85,8 +86,9 @@ def _make_room(exports: Path) -> Path:
     """A new folder, on the disk of the state, which is large where that of temporary files may be memory."""
     exports.mkdir(parents=True, exist_ok=True)
     for left in exports.iterdir():
-        if time.time() - left.stat().st_mtime > LEFT_S:
-            shutil.rmtree(left, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):  # another export's, sent and removed meanwhile
+            if time.time() - left.stat().st_mtime > LEFT_S:
+                shutil.rmtree(left, ignore_errors=True)
     return Path(tempfile.mkdtemp(dir=exports))
 
 
