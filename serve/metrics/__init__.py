@@ -1,0 +1,8 @@
+"""What Prometheus is told: `replica` of one process, `store` of what all share, `page` of all on one page."""
+
+from .page import deployment_page
+from .replica import ReplicaMetrics
+from .stopwatch import Stopwatch
+from .store import StoreCollector
+
+__all__ = ["ReplicaMetrics", "Stopwatch", "StoreCollector", "deployment_page"]
