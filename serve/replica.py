@@ -31,7 +31,7 @@ class Replica:
             stack.callback(self.store.close)
             self.engine = make_engine(settings)
             stack.callback(self.engine.close)
-            self.metrics = ReplicaMetrics(self.engine)
+            self.metrics = ReplicaMetrics(self.engine, settings.state)
             stack.callback(self.metrics.close)
             url = self.metrics.listen("127.0.0.1")
             self.reconciler = Reconciler(self.id, url, self.engine, self.store, self._fetch, settings.rollout)

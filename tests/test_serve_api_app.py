@@ -159,6 +159,21 @@ def samples(served: Served) -> dict[tuple[str, ...], float]:
     }
 
 
+def test_an_answer_leaves_its_figures(tmp_path: Path) -> None:
+    with serving(tmp_path) as served:
+        words = served.chat().json()["usage"]
+        own = f"replica={served.replica.id}"
+        figures = samples(served)
+        assert figures["errata_generated_tokens_total", "adapter=base", own] == words["completion_tokens"]
+        assert figures["errata_prompt_tokens_total", "adapter=base", own] == words["prompt_tokens"]
+        assert figures["errata_first_token_seconds_count", "adapter=base", own] == 1.0
+        assert figures["errata_token_seconds_count", "adapter=base", own] == 1.0
+        assert figures["errata_record_seconds_count", own] == 1.0
+        assert figures["errata_requests_in_progress", own] == 1.0, "the one that asks for the figures"
+        served.chat(store=False)
+        assert samples(served)["errata_record_seconds_count", own] == 1.0, "nothing was put on record"
+
+
 def test_figures_of_all_replicas_stand_on_one_page(tmp_path: Path) -> None:
     with serving(tmp_path) as one, serving(tmp_path) as two:
         one.respond()

@@ -86,6 +86,12 @@ class Adapters:
         with self._database.read() as connection:
             return [from_row(Adapter, row) for row in connection.execute(query)]
 
+    def count_by_status(self) -> dict[str, int]:
+        table = schema.adapters
+        query = select(table.c.status, func.count()).group_by(table.c.status)
+        with self._database.read() as connection:
+            return {row[0]: row[1] for row in connection.execute(query)}
+
     def using(self, blob: str) -> list[Adapter]:
         """Those that still need these files: equal runs make equal ones."""
         return [adapter for adapter in self.all() if adapter.blob == blob and adapter.status != "retired"]

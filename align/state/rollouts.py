@@ -150,6 +150,12 @@ class Rollouts:
             row = connection.execute(query).one_or_none()
         return INITIAL if row is None else from_row(Rollout, row)
 
+    def count_by_status(self) -> dict[str, int]:
+        table = schema.rollouts
+        query = select(table.c.status, func.count()).group_by(table.c.status)
+        with self._database.read() as connection:
+            return {row[0]: row[1] for row in connection.execute(query)}
+
     def naming(self, version: str) -> list[Rollout]:
         """All that ever named the version, oldest first, whatever became of them."""
         table = schema.rollouts

@@ -15,7 +15,8 @@ from .corrections import last_sequence
 from .database import Database
 from .rows import from_row, to_row
 
-ENDED = ("admitted", "refused", "held", "failed", "cancelled")
+JUDGED = ("admitted", "refused", "held")
+ENDED = (*JUDGED, "failed", "cancelled")
 UNDER_WAY = ("running", "gating")
 TRIGGERS = ("count", "request", "review", "erasure")
 """From the weakest reason for a run to the strongest."""
@@ -119,6 +120,34 @@ class Runs:
         query = select(schema.runs).order_by(schema.runs.c.created.desc()).limit(limit)
         with self._database.read() as connection:
             return [from_row(Run, row) for row in connection.execute(query)]
+
+    def statuses(self, limit: int = 100) -> list[str]:
+        """Newest first."""
+        table = schema.runs
+        query = select(table.c.status).order_by(table.c.created.desc()).limit(limit)
+        with self._database.read() as connection:
+            return list(connection.execute(query).scalars())
+
+    def heartbeats(self) -> list[float]:
+        """When those under way were last heard of."""
+        table = schema.runs
+        query = select(table.c.heartbeat).where(table.c.status.in_(UNDER_WAY), table.c.heartbeat.is_not(None))
+        with self._database.read() as connection:
+            return list(connection.execute(query).scalars())
+
+    def newest_progress(self) -> dict[str, Any] | None:
+        """How far the newest run is, or was at its end, of those that began to train."""
+        table = schema.runs
+        query = select(table.c.progress).order_by(table.c.created.desc())
+        with self._database.read() as connection:
+            return next((one for one in connection.execute(query.limit(100)).scalars() if one), None)
+
+    def newest_report(self) -> dict[str, Any] | None:
+        """Of the newest run that the gate judged."""
+        table = schema.runs
+        query = select(table.c.report).where(table.c.status.in_(JUDGED)).order_by(table.c.created.desc())
+        with self._database.read() as connection:
+            return next((one for one in connection.execute(query.limit(100)).scalars() if one), None)
 
     def learned_up_to(self) -> int:
         """The `effective_sequence` of the newest correction that a run has seen; 0 before the first."""

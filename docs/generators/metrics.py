@@ -35,21 +35,22 @@ def page() -> str:
 def metrics() -> list[tuple[str, str, list[str], str]]:
     """Name as it is scraped, kind, labels and words."""
     engine: Any = SimpleNamespace(
-        stats=lambda: SimpleNamespace(num_running=0, num_waiting=0, num_slots=0, adapters=())
+        stats=lambda: SimpleNamespace(num_running=0, num_waiting=0, max_waiting=0, num_slots=0, adapters=())
     )
-    replica = ReplicaMetrics(engine)
+    replica = ReplicaMetrics(engine, Path.cwd())
     found = [
         (_scraped(one), one.type, ["replica", *_labels(collector)], one.documentation)
         for collector in replica.registry._collector_to_names
         for one in _described(collector)
     ]
     with tempfile.TemporaryDirectory() as folder:
-        store = Store(Settings(state=Path(folder)).database_url)
+        settings = Settings(state=Path(folder))
+        store = Store(settings.database_url)
         found += [
             (one.name, one.type, list(getattr(one, "_labelnames", ())), one.documentation)
-            for one in StoreCollector(store).collect()
+            for one in StoreCollector(store, settings).collect()
         ]
-        page = deployment_page(store, {}).decode()
+        page = deployment_page(store, settings, {}).decode()
         store.close()
     if "errata_replicas " in page:
         found.append(("errata_replicas", "gauge", [], "Replicas that answered this scrape"))

@@ -105,6 +105,8 @@ class Answers:
             for answer in completion.answers:
                 engine.cancel(answer.sequence_id)
             raise
+        metrics = self._replica.metrics
+        metrics.prompt_tokens.labels(completion.adapter).inc(completion.num_prompt_tokens)
 
     def _feedback_tokens(self, ids: list[str], body: ChatRequest, key: Key) -> list[str | None]:
         if not body.feedback_token:
@@ -188,12 +190,16 @@ class Answers:
 
     def _record(self, completion: Completion, answer: Answer) -> None:
         timings = {"first_token_s": answer.first_token_s or 0.0, "total_s": completion.watch.read()}
-        if answer.response_id is not None:
-            self._store(completion, answer, answer.response_id, timings)
         metrics = self._replica.metrics
+        if answer.response_id is not None:
+            with metrics.record_seconds.time():
+                self._store(completion, answer, answer.response_id, timings)
         metrics.responses.labels(completion.adapter, answer.finish_reason).inc()
         metrics.generated_tokens.labels(completion.adapter).inc(len(answer.token_ids))
         metrics.first_token_seconds.labels(completion.adapter).observe(timings["first_token_s"])
+        if (gaps := len(answer.token_ids) - 1) > 0:
+            gap_s = (timings["total_s"] - timings["first_token_s"]) / gaps
+            metrics.token_seconds.labels(completion.adapter).observe(gap_s)
 
     def _record_failure(self, completion: Completion, reason: str) -> None:
         """Which version failed, and nothing of what it was asked: a worse version shows by that."""

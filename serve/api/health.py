@@ -66,7 +66,8 @@ def health_router(replica: Replica) -> APIRouter:
             for other, answer in zip(others, answers, strict=True)
             if isinstance(answer, httpx.Response) and answer.status_code == 200
         }
-        page = await run_in_threadpool(deployment_page, replica.store, {replica.id: own, **pages})
+        pages[replica.id] = own
+        page = await run_in_threadpool(deployment_page, replica.store, replica.settings, pages)
         return Response(page, media_type=CONTENT_TYPE_LATEST)
 
     return router

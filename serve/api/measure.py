@@ -31,12 +31,14 @@ class Measure:
                 status = message["status"]
             await send(message)
 
+        self._metrics.requests_in_progress.inc()
         try:
             await self._app(scope, receive, watch)
         except asyncio.CancelledError:
             status = HUNG_UP
             raise
         finally:
+            self._metrics.requests_in_progress.dec()
             route = getattr(scope.get("route"), "path", "unknown")
             self._metrics.requests.labels(route, status).inc()
             self._metrics.request_seconds.labels(route).observe(time.perf_counter() - start)

@@ -5,8 +5,11 @@ Names: prefix `errata_`, base units. No ids of users or responses in labels.
 
 from __future__ import annotations
 
+import shutil
 import threading
 from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
 from wsgiref.simple_server import WSGIServer
 
 import psutil
@@ -25,56 +28,73 @@ from serve.engine.protocol import Engine
 disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus-client leaves it untyped
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+FINE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 
 
 class ReplicaMetrics:
-    """One replica's registry, served on a port of its own for the others to gather."""
+    """One replica's registry. `state` is the folder whose disk is watched."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, state: Path) -> None:
         self.registry = CollectorRegistry()
-        self.requests = Counter(
-            "errata_requests", "HTTP requests answered", ["route", "status"], registry=self.registry
+        self.requests = self._counter("requests", "HTTP requests answered", "route", "status")
+        self.requests_in_progress = Gauge(
+            "errata_requests_in_progress", "HTTP requests under way, streams included", registry=self.registry
         )
-        self.request_seconds = Histogram(
-            "errata_request_seconds",
-            "Time to the last byte",
-            ["route"],
-            buckets=SECONDS,
-            registry=self.registry,
+        self.request_seconds = self._histogram("request_seconds", "Time to the last byte", "route")
+        self.first_token_seconds = self._histogram(
+            "first_token_seconds", "From the request's arrival to its first token", "adapter"
         )
-        self.first_token_seconds = Histogram(
-            "errata_first_token_seconds",
-            "From the request's arrival to its first token",
-            ["adapter"],
-            buckets=SECONDS,
-            registry=self.registry,
+        self.token_seconds = self._histogram(
+            "token_seconds",
+            "Of an answer, the mean time from one token to the next",
+            "adapter",
+            buckets=FINE_SECONDS,
         )
-        self.responses = Counter(
-            "errata_responses", "Answers given", ["adapter", "finish_reason"], registry=self.registry
+        self.record_seconds = self._histogram(
+            "record_seconds", "Until an answer's record is on disk, which its last words wait for"
         )
-        self.failed_responses = Counter(
-            "errata_failed_responses",
-            "Answers that ended with an error",
-            ["adapter", "reason"],
-            registry=self.registry,
+        self.responses = self._counter("responses", "Answers given", "adapter", "finish_reason")
+        self.failed_responses = self._counter(
+            "failed_responses", "Answers that ended with an error", "adapter", "reason"
         )
-        self.generated_tokens = Counter(
-            "errata_generated_tokens", "Tokens of answers", ["adapter"], registry=self.registry
-        )
+        self.generated_tokens = self._counter("generated_tokens", "Tokens of answers", "adapter")
+        self.prompt_tokens = self._counter("prompt_tokens", "Tokens of prompts", "adapter")
         gauges = {
             "errata_sequences_running": ("Sequences being decoded", lambda: engine.stats().num_running),
             "errata_sequences_waiting": ("Sequences waiting for a slot", lambda: engine.stats().num_waiting),
+            "errata_sequences_waiting_limit": (
+                "Sequences that may wait; beyond them the answer is 429",
+                lambda: engine.stats().max_waiting,
+            ),
             "errata_sequence_slots": ("Key/value slots", lambda: engine.stats().num_slots),
             "errata_adapters_resident": ("Adapter versions loaded", lambda: len(engine.stats().adapters)),
             "errata_resident_memory_bytes": (
                 "Memory in use, of the process and of its engine's",
                 _resident_bytes,
             ),
+            "errata_disk_free_bytes": (
+                "Left on the disk of the state folder",
+                lambda: shutil.disk_usage(state).free,
+            ),
+            "errata_disk_size_bytes": (
+                "Size of the disk of the state folder",
+                lambda: shutil.disk_usage(state).total,
+            ),
         }
         for name, (text, read) in gauges.items():
             Gauge(name, text, registry=self.registry).set_function(read)
+        build = Gauge("errata_build_info", "The server's version", ["version"], registry=self.registry)
+        build.labels(version("errata-server")).set(1)
         self._server: WSGIServer | None = None
         self._thread: threading.Thread | None = None
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"errata_{name}", text, labels, registry=self.registry)
+
+    def _histogram(
+        self, name: str, text: str, *labels: str, buckets: tuple[float, ...] = SECONDS
+    ) -> Histogram:
+        return Histogram(f"errata_{name}", text, labels, buckets=buckets, registry=self.registry)
 
     def listen(self, address: str) -> str:
         """Serve this replica's own page on a free port; returns its URL."""
