@@ -35,22 +35,23 @@ def align(
     config: AlignmentConfig,
     workspace: Path,
     should_stop: Callable[[], bool] = lambda: False,
+    should_pause: Callable[[], bool] = lambda: False,
 ) -> Adapter:
     """Do a claimed run to its end; returns the adapter it made, admitted, refused or held for review.
 
     A run that has a manifest was begun before: it goes on as that says, from the checkpoint in `workspace`, a folder
-    for files on the way that is removed at the end. Raises `TrainingStopped` where `should_stop` asked for that; and,
-    for the caller to record, `NothingToLearn`, `TrainingFailed`, `Conflict` where the run was given up or what it
-    learns from erased.
+    for files on the way that is removed at the end. Training and measuring wait while `should_pause`. Raises
+    `TrainingStopped` where `should_stop` asked for that; and, for the caller to record, `NothingToLearn`,
+    `TrainingFailed`, `Conflict` where the run was given up or what it learns from erased.
     """
     with _folder(workspace):
         manifest, frozen = _begin(store, blobs, run, base, config)
         config = AlignmentConfig.model_validate(manifest["config"])
-        result = _train(store, run, base, frozen, config, workspace, should_stop)
+        result = _train(store, run, base, frozen, config, workspace, should_stop, should_pause)
         store.runs.update(run.id, status="gating", progress=_training_report(result))
         started = time.monotonic()
         candidate, is_over = Path(result.adapter), _watch(store, run)
-        verdict, measurements = judge(store, blobs, frozen, base, candidate, config, is_over)
+        verdict, measurements = judge(store, blobs, frozen, base, candidate, config, is_over, should_pause)
         _check(store, run)
         seconds = round(time.monotonic() - started, 1)
         Report(run.id, manifest, verdict, measurements).write(workspace / "report")
@@ -68,11 +69,14 @@ def judge(
     candidate: Path,
     config: AlignmentConfig,
     is_over: Callable[[], bool] = lambda: False,
+    should_pause: Callable[[], bool] = lambda: False,
 ) -> tuple[Verdict, Measurements]:
     """Measure live and candidate on the same items, and decide. What cannot be measured is refused."""
     live = None if frozen.live == BASE else blobs.fetch_folder(store.adapters.get(frozen.live).blob)
     try:
-        measurements = measure(base, live, candidate, frozen.held_out, frozen.general, config, is_over)
+        measurements = measure(
+            base, live, candidate, frozen.held_out, frozen.general, config, is_over, should_pause
+        )
     except (AlignError, RuntimeError) as error:  # torch raises RuntimeError for memory and for shapes
         return Verdict("refused", (f"refused: the candidate could not be measured: {error}",)), Measurements()
     return decide(measurements, config.gate), measurements
@@ -140,6 +144,7 @@ def _train(
     config: AlignmentConfig,
     workspace: Path,
     should_stop: Callable[[], bool],
+    should_pause: Callable[[], bool],
 ) -> TrainingResult:
     """Stops, with `Conflict`, as soon as the run is cancelled, or something that it has seen is erased: its words lie
     in the workspace.
@@ -153,6 +158,7 @@ def _train(
             workspace,
             _reporter(store, run),
             lambda: should_stop() or is_over(),
+            should_pause,
         )
     finally:
         _check(store, run)

@@ -30,13 +30,15 @@ def run_job(
     path: Path,
     on_step: OnStep | None = None,
     should_stop: Callable[[], bool] = lambda: False,
+    should_pause: Callable[[], bool] = lambda: False,
 ) -> TrainingResult:
     """Train `base` on the examples; the adapter is `path/adapter`. Blocks, so call it from a thread.
 
     With `num_workers` the run goes to Ray Train, on the Ray that is initialised already if there is one; `on_step` is
     called in this thread all the same. Called with the same arguments after a crash, it goes on from the checkpoint
     in `path`. Raises `TrainingStopped` once the state is saved, where `should_stop` or (in the main thread) SIGTERM
-    asks for that; `NothingToLearn` and `TrainingFailed` with the reason.
+    asks for that; `NothingToLearn` and `TrainingFailed` with the reason. Between micro-batches it waits while
+    `should_pause`.
     """
     folder = RunFolder(path)
     folder.prepare()
@@ -51,10 +53,11 @@ def run_job(
                 checkpoints=folder.checkpoints,
                 features=folder.features,
                 should_stop=is_to_stop,
+                should_pause=should_pause,
             )
         folder.write_examples(examples)
         fit = _Fit(base, config, folder)
-        _follow(fit, folder, on_step, is_to_stop)
+        _follow(fit, folder, on_step, is_to_stop, should_pause)
     if not folder.result.exists():
         raise folder.read_failure() or _broken(fit.failure, config)
     return TypeAdapter(TrainingResult).validate_json(folder.result.read_bytes())
@@ -107,7 +110,13 @@ def _thread_limits(num_threads: int) -> dict[str, str]:
     }
 
 
-def _follow(fit: _Fit, folder: RunFolder, on_step: OnStep | None, is_to_stop: Callable[[], bool]) -> None:
+def _follow(
+    fit: _Fit,
+    folder: RunFolder,
+    on_step: OnStep | None,
+    is_to_stop: Callable[[], bool],
+    should_pause: Callable[[], bool],
+) -> None:
     """Run `fit` and call `on_step` for every step that it reports, to the last."""
     fit.start()
     position = 0
@@ -117,6 +126,7 @@ def _follow(fit: _Fit, folder: RunFolder, on_step: OnStep | None, is_to_stop: Ca
         is_running = fit.is_alive()
         if is_to_stop():
             folder.ask_to_stop()
+        folder.ask_to_pause(should_pause())
         steps, position = folder.read_progress(position)
         for metrics in steps:
             if on_step is not None:

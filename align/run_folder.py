@@ -25,17 +25,14 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.features = path / "features"
         self.result = path / "result.json"
-        self._progress, self._failure, self._stop = (
-            path / "progress.jsonl",
-            path / "failure.json",
-            path / "stop",
-        )
+        self._progress, self._failure = path / "progress.jsonl", path / "failure.json"
+        self._stop, self._pause = path / "stop", path / "pause"
 
     def prepare(self) -> None:
         """Make room for a run, which may be one that broke off here: what is left of it is its checkpoints."""
         self.path.mkdir(parents=True, exist_ok=True)
         self.discard_adapter()
-        for left in (self.result, self._progress, self._failure, self._stop):
+        for left in (self.result, self._progress, self._failure, self._stop, self._pause):
             left.unlink(missing_ok=True)
 
     def discard_adapter(self) -> None:
@@ -75,6 +72,16 @@ class RunFolder:
     @property
     def is_asked_to_stop(self) -> bool:
         return self._stop.exists()
+
+    def ask_to_pause(self, is_asked: bool) -> None:
+        if is_asked:
+            self._pause.touch()
+        else:
+            self._pause.unlink(missing_ok=True)
+
+    @property
+    def is_asked_to_pause(self) -> bool:
+        return self._pause.exists()
 
     def write_failure(self, error: AlignError) -> None:
         """Why the run ends here, where starting it again would change nothing."""

@@ -6,7 +6,7 @@ Knows nothing of files: its state comes and goes as a `Checkpoint`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -36,8 +36,10 @@ class TrainingRun:
         config: TrainingConfig,
         checkpoint: Checkpoint | None = None,
         feature_files: FeatureFiles | None = None,
+        wait: Callable[[], None] = lambda: None,
     ) -> None:
-        self.model, self.pairs, self.config = model, pairs, config
+        """`wait` is called before each micro-batch."""
+        self.model, self.pairs, self.config, self._wait = model, pairs, config, wait
         self.workers = Workers.current(config.device)
         self.forward = PairForward(model, pairs, config.forward, feature_files)
         self.named_parameters = [named for named in model.named_parameters() if named[1].requires_grad]
@@ -142,6 +144,7 @@ class TrainingRun:
         by_length = sorted(batch, key=lambda number: self.pairs[number].length)
         own = self.workers.share(by_length)
         for start in range(0, len(own), self.config.micro_batch_size):
+            self._wait()
             yield own[start : start + self.config.micro_batch_size]
 
     def _batches(self) -> Iterator[list[int]]:

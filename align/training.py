@@ -30,6 +30,9 @@ from .rendering import Renderer
 from .steps import Metrics, TrainingRun
 from .workers import Workers
 
+PAUSE_S = 0.1
+"""Between two looks whether a pause is over."""
+
 OnStep = Callable[[Metrics], None]
 
 
@@ -58,11 +61,13 @@ def train(
     checkpoints: Path | None = None,
     features: Path | None = None,
     should_stop: Callable[[], bool] = lambda: False,
+    should_pause: Callable[[], bool] = lambda: False,
 ) -> TrainingResult:
     """Train a fresh adapter of `base` on the corrected examples and save it to the folder `output`.
 
     With a folder of `checkpoints` it goes on from the newest one of the same run; `should_stop` is asked after every
-    step, and ends the run with `TrainingStopped` once its state is saved there. The folder `features` is for image
+    step, and ends the run with `TrainingStopped` once its state is saved there. Before each micro-batch it waits for as
+    long as `should_pause` and not `should_stop`. The folder `features` is for image
     features that memory does not hold; without it they are computed again.
 
     Inside a torch process group every worker calls this with the same arguments: each takes its share of every
@@ -83,7 +88,12 @@ def train(
         files = None
         if features is not None and config.forward.image_disk_bytes:
             files = FeatureFiles(features, config.forward.image_disk_bytes, base, dtype)
-        run = TrainingRun(model, pairs, config, kept.newest() if kept is not None else None, files)
+
+        def wait() -> None:
+            while should_pause() and not should_stop():
+                time.sleep(PAUSE_S)
+
+        run = TrainingRun(model, pairs, config, kept.newest() if kept is not None else None, files, wait)
         for metrics in run.steps():
             if on_step is not None and workers.rank == 0:
                 on_step(metrics)

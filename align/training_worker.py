@@ -21,21 +21,22 @@ from .config import TrainingConfig
 from .durable import write_whole
 from .errors import AlignError, TrainingStopped
 from .run_folder import RunFolder
-from .training import train
-from .workers import Workers
 
 GRACE_S = 60.0
 """How long a worker that is told to leave may take to end its step and to save the run."""
 
 
 def work(settings: dict[str, Any]) -> None:
+    os.nice(settings["config"]["niceness"])  # of this thread and those that it starts; loading takes seconds
+    from .training import train
+    from .workers import Workers
+
     config, folder = TrainingConfig.model_validate(settings["config"]), RunFolder(Path(settings["folder"]))
     if folder.result.exists():  # another worker died after all was done
         return
     rank = Workers.current(config.device).rank
     if rank == 0:
         folder.discard_adapter()
-    os.nice(config.niceness)
     folder.write_worker(rank, {"pid": os.getpid(), "host": socket.gethostname()})
     with _leaving() as is_leaving:
         try:
@@ -48,6 +49,7 @@ def work(settings: dict[str, Any]) -> None:
                 checkpoints=folder.checkpoints,
                 features=folder.features,
                 should_stop=lambda: folder.is_asked_to_stop or is_leaving.is_set(),
+                should_pause=lambda: folder.is_asked_to_pause,
             )
         except TrainingStopped as stopped:
             if not folder.is_asked_to_stop:  # one worker has to leave; the run itself is to go on

@@ -5,7 +5,9 @@ Knows nothing of HTTP or Ray Serve. All that it decides from is in the store, so
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +22,7 @@ from .canary import Canary, propose_new
 from .logs import configure_logs
 from .retirement import Retirement
 from .settings import Settings
+from .yielding import watch
 
 log = structlog.get_logger()
 
@@ -43,7 +46,7 @@ class Aligner:
         self._left = self._store.runs.under_way()
         self._remove_left_workspaces({run.id for run in self._left})
         self._store.erasures.remove_images(self._blobs.remove_image)  # of a deletion that was cut off
-        self._begin("aligner", self.step)
+        self._begin("aligner", self.step, self._settings.alignment.training.niceness)
         if self._settings.alignment.retire_tainted:
             self._retirement.remove_left_files()
             self._begin("retirement", self._retirement.step)
@@ -112,6 +115,7 @@ class Aligner:
                 self._settings.alignment,
                 self._workspace(run),
                 self._stop.is_set,
+                watch(self._store, self._settings.alignment.yielding, self._settings.rollout.dead_after_s),
             )
             return
         except TrainingStopped as stopped:
@@ -147,12 +151,14 @@ class Aligner:
             if folder.name not in kept:
                 shutil.rmtree(folder)
 
-    def _begin(self, name: str, step: Callable[[], object]) -> None:
-        thread = threading.Thread(target=self._repeat, args=(step,), name=name, daemon=True)
+    def _begin(self, name: str, step: Callable[[], object], niceness: int = 0) -> None:
+        thread = threading.Thread(target=self._repeat, args=(step, niceness), name=name, daemon=True)
         self._threads.append(thread)
         thread.start()
 
-    def _repeat(self, step: Callable[[], object]) -> None:
+    def _repeat(self, step: Callable[[], object], niceness: int) -> None:
+        if niceness and sys.platform == "linux":  # elsewhere a thread has no priority of its own
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
         while not self._stop.wait(self._settings.alignment.poll_s):
             try:
                 step()

@@ -42,7 +42,9 @@ class Reconciler:
         store: Store,
         fetch: Callable[[Adapter], Path],
         settings: RolloutSettings,
+        gap_p95: Callable[[], float | None] = lambda: None,
     ) -> None:
+        """`gap_p95`: what it reports of the time between two tokens, for who shares the machine."""
         self.replica_id = replica_id
         self._url = url
         self._engine = engine
@@ -50,6 +52,7 @@ class Reconciler:
         self._wake = threading.Event()
         self._loader = Loader(engine, store, fetch, on_outcome=self._wake.set)
         self._settings = settings
+        self._gap_p95 = gap_p95
         self._reading_lock = threading.Lock()
         self._reading: Reading | None = None
         self._reported: Replica | None = None
@@ -176,7 +179,8 @@ class Reconciler:
         if desired.preparing is not None and (reason := self._failure(desired.preparing)) is not None:
             failure = {"generation": desired.preparing.generation, "reason": reason}
         adapters = sorted(self._engine.stats().adapters)
-        report = Replica(self.replica_id, time.time(), self._url, prepared, failure, adapters)
+        gap_p95_s = self._gap_p95()
+        report = Replica(self.replica_id, time.time(), self._url, prepared, failure, adapters, gap_p95_s)
         if is_news(report, self._reported, self._settings.heartbeat_s):
             self._store.replicas.report(report)
             self._reported = report
@@ -221,7 +225,7 @@ def is_news(report: Replica, last: Replica | None, heartbeat_s: float) -> bool:
     """Whether the others have to hear of it: something changed, or they would soon take it for dead."""
     if last is None or not 0 <= report.heartbeat - last.heartbeat < heartbeat_s:
         return True
-    return replace(report, heartbeat=last.heartbeat) != last
+    return replace(report, heartbeat=last.heartbeat, gap_p95_s=last.gap_p95_s) != last
 
 
 def _needed(desired: Desired) -> list[Rollout]:

@@ -13,6 +13,7 @@ from align.errors import InvalidAdapter
 from align.state import Adapter, Blobs, Store
 
 from .engine.protocol import Engine
+from .gaps import Gaps
 from .logs import configure_logs
 from .metrics import ReplicaMetrics
 from .reconciler import Reconciler
@@ -25,6 +26,7 @@ class Replica:
         configure_logs()
         self.id = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
         self.settings = settings
+        self.gaps = Gaps()
         with ExitStack() as stack:
             self.blobs = Blobs(settings.blobs_url, cache=settings.state / "cache")
             self.store = Store(settings.database_url)
@@ -34,7 +36,9 @@ class Replica:
             self.metrics = ReplicaMetrics(self.engine, settings.state)
             stack.callback(self.metrics.close)
             url = self.metrics.listen("127.0.0.1")
-            self.reconciler = Reconciler(self.id, url, self.engine, self.store, self._fetch, settings.rollout)
+            self.reconciler = Reconciler(
+                self.id, url, self.engine, self.store, self._fetch, settings.rollout, self.gaps.p95
+            )
             self.reconciler.start()
             stack.callback(self.reconciler.stop)
             self._parts = stack.pop_all()

@@ -82,6 +82,27 @@ class QueueSettings(_Section):
     )
 
 
+class YieldSettings(_Section):
+    """How training and the gate make way for answers, where both share a machine."""
+
+    max_gap_ratio: float | None = Field(
+        default=1.25,
+        gt=1,
+        description="Pause where the time between two tokens (95th percentile, of the slowest replica) is more than so "
+        "many times what it is without training; none: never. Over a whole run it becomes somewhat more.",
+    )
+    max_pause_s: float = Field(
+        default=60.0,
+        ge=4,
+        description="Seconds after which a run goes on for some, however slow answers are.",
+    )
+    remeasure_s: float = Field(
+        default=120.0,
+        gt=0,
+        description="Seconds after which a short pause measures again how answers run without.",
+    )
+
+
 class AlignmentSettings(AlignmentConfig):
     """When runs start, and what becomes of the adapters they make."""
 
@@ -100,6 +121,7 @@ class AlignmentSettings(AlignmentConfig):
         description="Whether an adapter that learned from what was erased or rejected leaves service at once, "
         "and its files go; if not, it answers until another one takes its place.",
     )
+    yielding: YieldSettings = YieldSettings()
     poll_s: float = Field(
         default=1.0, gt=0, description="Seconds between two looks for corrections and asked-for runs."
     )

@@ -277,7 +277,7 @@ def test_a_run_goes_from_manifest_to_verdict_and_leaves_no_workspace(
     run, seen = claimed(store), []
 
     def run_job(
-        base: str, examples: Any, config: Any, workspace: Path, report: Any, _: Any
+        base: str, examples: Any, config: Any, workspace: Path, report: Any, *_: Any
     ) -> TrainingResult:
         seen.append(store.runs.get(run.id))
         report({"step": 3.0, "num_steps": 3.0, "loss": 0.1})
@@ -317,7 +317,7 @@ def test_a_training_stops_as_soon_as_something_that_it_learns_from_is_erased(
     is_judged = False
 
     def run_job(*arguments: Any) -> TrainingResult:
-        should_stop = arguments[-1]
+        should_stop = arguments[-2]
         for step in range(5):
             if should_stop():
                 raise TrainingStopped(f"training was stopped after step {step}")
@@ -348,7 +348,7 @@ def test_a_cancelled_run_ends_without_an_adapter_and_leaves_no_files(
 
     def run_job(*arguments: Any) -> TrainingResult:
         for step in range(5):
-            if arguments[-1]():
+            if arguments[-2]():
                 raise TrainingStopped(f"training was stopped after step {step}")
             steps.append(step)
             if step == 2 and stage == "training":
@@ -356,9 +356,9 @@ def test_a_cancelled_run_ends_without_an_adapter_and_leaves_no_files(
         return result(arguments[3])
 
     def judge(*arguments: Any) -> tuple[Verdict, Measurements]:
-        assert not arguments[-1]()
+        assert not arguments[-2]()
         store.runs.cancel(run.id)
-        assert arguments[-1]()
+        assert arguments[-2]()
         return verdict("admitted"), Measurements()
 
     monkeypatch.setattr(alignment, "run_job", run_job)
@@ -414,7 +414,7 @@ def test_a_training_that_breaks_off_leaves_no_workspace_and_no_adapter(
     corrected(store, blobs, 2)
     workspace = tmp_path / "workspace"
 
-    def run_job(base: str, examples: Any, config: Any, folder: Path, report: Any, _: Any) -> TrainingResult:
+    def run_job(base: str, examples: Any, config: Any, folder: Path, report: Any, *_: Any) -> TrainingResult:
         result(folder)
         raise TrainingFailed("the loss is no number")
 

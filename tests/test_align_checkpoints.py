@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from tiny_models import tiny_llava
 
 from align import checkpoints as module
+from align import training
 from align.checkpoints import Checkpoint, Checkpoints, read_tensors
 from align.config import LoraSettings, ObjectiveConfig, SftFirst, TrainingConfig
 from align.errors import TrainingStopped
@@ -152,6 +153,47 @@ def test_a_run_that_is_told_to_stop_saves_its_last_step_and_goes_on_from_there(
     result, done = go_on(base, tmp_path)
     assert done == [5, 6, 7, 8]
     assert result.digest == undisturbed.digest
+
+
+def test_a_run_that_pauses_between_micro_batches_ends_the_same(
+    base: Path, tmp_path: Path, undisturbed: TrainingResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "PAUSE_S", 0.001)
+    asked = 0
+
+    def should_pause() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked % 3 != 0
+
+    examples = corrections(base, NUM_EXAMPLES)
+    result = train(base, examples, CONFIG, tmp_path / "adapter", should_pause=should_pause)
+    num_parts = -(-NUM_EXAMPLES // CONFIG.micro_batch_size)  # of the reference; and those of each epoch
+    assert asked == 3 * (num_parts + CONFIG.num_epochs * num_parts)
+    assert result.digest == undisturbed.digest
+
+
+def test_a_run_may_be_stopped_in_a_pause(base: Path, tmp_path: Path) -> None:
+    steps: list[Metrics] = []
+    is_stopping = False
+
+    def should_pause() -> bool:
+        """For ever, from the third step on; the order to stop comes meanwhile."""
+        nonlocal is_stopping
+        is_stopping = len(steps) == 2
+        return is_stopping
+
+    with pytest.raises(TrainingStopped, match="stopped after step 3 of 8"):
+        train(
+            base,
+            corrections(base, NUM_EXAMPLES),
+            CONFIG,
+            tmp_path / "adapter",
+            steps.append,
+            tmp_path / "checkpoints",
+            should_stop=lambda: is_stopping,
+            should_pause=should_pause,
+        )
 
 
 def test_a_run_that_is_told_to_stop_after_its_last_step_ends_instead(base: Path, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from align.conversation import Conversation, Image, Message, Text
 from align.errors import EvaluationFailed, InvalidAdapter
 from align.examples import Example
 from align.gate import Measurements, decide
+from align.gate.deadline import Deadline
 from align.gate.decoding import greedy_answers
 from align.gate.items import prepare_items
 from align.gate.measurement import divergence, measure
@@ -198,10 +199,16 @@ def test_decoding_stops_when_its_time_is_over(base: Path) -> None:
     renderer = Renderer.from_pretrained(base)
     model = AutoModelForImageTextToText.from_pretrained(base, dtype=torch.float32).eval()
     (item,), _ = prepare_items(corrections(base, 1), renderer)
-    whole = greedy_answers(model, [item.prompt], renderer, 64)
-    (cut,) = greedy_answers(model, [item.prompt], renderer, 64, max_seconds=1e-9)
-    assert whole[0].startswith(cut)
-    assert len(cut) < len(whole[0])
+    over = Deadline(1e-9)
+    with pytest.raises(EvaluationFailed, match="not done within"):
+        greedy_answers(model, [item.prompt], renderer, 64, over.check)
+
+
+def test_a_pause_takes_none_of_the_time_and_ends_with_the_run() -> None:
+    pauses = iter([True] * 5 + [False])
+    Deadline(0.3, should_pause=lambda: next(pauses)).check()
+    with pytest.raises(EvaluationFailed, match="ended meanwhile"):
+        Deadline(60.0, lambda: True, lambda: True).check()
 
 
 def test_a_scene_is_scored_where_a_description_was_asked_for() -> None:

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -132,6 +133,36 @@ def test_two_ray_workers_train_the_same_adapter_as_this_process(
     result = run_job(base, examples, config, tmp_path / "run", steps.append)
     assert [metrics["step"] for metrics in steps] == [1, 2, 3, 4, 5, 6]
     assert_same(result, train(base, examples, CONFIG, tmp_path / "direct"))
+
+
+@pytest.mark.cluster
+def test_ray_workers_wait_while_they_are_asked_to_pause(base: Path, tmp_path: Path, cluster: None) -> None:
+    steps: list[float] = []
+    done_in_pause: list[int] = []
+    pause_ends = float("inf")
+
+    def should_pause() -> bool:
+        nonlocal pause_ends
+        if not steps:
+            return False
+        if pause_ends == float("inf"):
+            pause_ends = time.monotonic() + 3.0
+        is_paused = time.monotonic() < pause_ends
+        if is_paused:
+            done_in_pause.append(len(steps))
+        return is_paused
+
+    run_job(
+        base,
+        corrections(base, 9),
+        LONG,
+        tmp_path / "run",
+        lambda metrics: steps.append(metrics["step"]),
+        should_pause=should_pause,
+    )
+    assert steps == LONG_STEPS
+    settled = done_in_pause[len(done_in_pause) // 2 :]
+    assert settled[-1] == settled[0] < len(LONG_STEPS)
 
 
 @pytest.mark.cluster

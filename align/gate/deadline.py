@@ -7,22 +7,29 @@ from collections.abc import Callable
 
 from ..errors import EvaluationFailed
 
+PAUSE_S = 0.1
+"""Between two looks whether a pause is over."""
+
 
 class Deadline:
-    def __init__(self, seconds: float, is_over: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        seconds: float,
+        is_over: Callable[[], bool] = lambda: False,
+        should_pause: Callable[[], bool] = lambda: False,
+    ) -> None:
         """`is_over`: whether nobody waits for the result any more, however much time is left."""
-        self._seconds, self._is_over = seconds, is_over
+        self._seconds, self._is_over, self._should_pause = seconds, is_over, should_pause
         self._ends = time.monotonic() + seconds
 
-    @property
-    def remaining_s(self) -> float:
-        return max(self._ends - time.monotonic(), 0.0)
-
     def check(self) -> None:
-        """Raises `EvaluationFailed` once the time is over."""
+        """Waits while it should pause, which takes none of the time. Raises `EvaluationFailed` once that is over."""
+        while self._should_pause() and not self._is_over():
+            time.sleep(PAUSE_S)
+            self._ends += PAUSE_S
         if self._is_over():
             raise EvaluationFailed("the run was ended meanwhile")
-        if not self.remaining_s:
+        if time.monotonic() > self._ends:
             raise EvaluationFailed(
                 f"the evaluation was not done within {self._seconds:g} s; raise gate.max_seconds, "
                 "or lower max_general or gate.max_new_tokens"

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from transformers import StoppingCriteria
 
 from ..logprobs import join_tensors
 from ..rendering import Rendered, Renderer
+
+
+class _Never(StoppingCriteria):  # type: ignore[misc]  # transformers has no types here
+    """Stops no row, and calls somebody after each token."""
+
+    def __init__(self, on_token: Callable[[], None]) -> None:
+        self._on_token = on_token
+
+    def __call__(self, input_ids: torch.Tensor, scores: object, **kwargs: object) -> torch.Tensor:
+        self._on_token()
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
 
 def greedy_answers(
@@ -16,9 +28,12 @@ def greedy_answers(
     prompts: Sequence[Rendered],
     renderer: Renderer,
     max_new_tokens: int,
-    max_seconds: float | None = None,
+    on_token: Callable[[], None] = lambda: None,
 ) -> list[str]:
-    """What the model says to each prompt, at most `max_new_tokens` long; one batch, cut off after `max_seconds`."""
+    """What the model says to each prompt, at most `max_new_tokens` long, as one batch.
+
+    `on_token` is called after each token of them all; what it raises ends the decoding.
+    """
     length = max(prompt.num_tokens for prompt in prompts)
     input_ids = torch.zeros(len(prompts), length, dtype=torch.long)
     attention = torch.zeros_like(input_ids)
@@ -34,7 +49,7 @@ def greedy_answers(
         **{name: tensor.to(model.device) for name, tensor in inputs.items()},
         do_sample=False,
         max_new_tokens=max_new_tokens,
-        max_time=max_seconds,
+        stopping_criteria=[_Never(on_token)],
         eos_token_id=list(renderer.eos_token_ids),
         pad_token_id=renderer.eos_token_ids[0],
     )

@@ -37,13 +37,14 @@ def measure(
     general: Sequence[Example],
     config: AlignmentConfig,
     is_over: Callable[[], bool] = lambda: False,
+    should_pause: Callable[[], bool] = lambda: False,
 ) -> Measurements:
     """Every item with both adapters; None is the base itself. Memory beside the model is that of one batch.
 
     Raises `InvalidAdapter`, and `EvaluationFailed` where it takes longer than it may, or `is_over` says that nobody
-    waits for it any more.
+    waits for it any more. It waits while `should_pause`, which takes none of that time.
     """
-    deadline = Deadline(config.gate.max_seconds, is_over)
+    deadline = Deadline(config.gate.max_seconds, is_over, should_pause)
     renderer = Renderer.from_pretrained(base)
     items, unfit = prepare_items([*held_out, *general], renderer)
     with _threads(config.training.num_threads):
@@ -104,9 +105,7 @@ class Evaluator:
         longest = max(len(item.served.token_ids) for item in items)
         limit = min(self._config.max_new_tokens, 2 * longest + 8)
         prompts = [item.prompt for item in items]
-        texts = greedy_answers(self._model, prompts, self._renderer, limit, self._deadline.remaining_s)
-        self._deadline.check()
-        return texts
+        return greedy_answers(self._model, prompts, self._renderer, limit, self._deadline.check)
 
     def _preferences(self, items: Sequence[Item]) -> list[tuple[float, float]]:
         """(dense margin, mean log-prob of the corrected answer per token) of each item.

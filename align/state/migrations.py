@@ -183,6 +183,12 @@ CREATE INDEX responses_by_adapter ON responses (adapter, status, created, id);
 CREATE INDEX corrections_by_created ON corrections (created)
 """
 
+
+def gaps_of_replicas(connection: Connection) -> None:
+    """How fast each answers now, for the training that shares its machine."""
+    connection.execute(text("ALTER TABLE replicas ADD COLUMN gap_p95_s FLOAT"))
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     first_tables,
     lineage_and_erasure,
@@ -194,6 +200,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     limits_of_keys,
     outcomes_by_rollout,
     queue_and_statistics,
+    gaps_of_replicas,
 )
 
 

@@ -21,6 +21,7 @@ class Replica:
     prepared: int  # the newest rollout generation all of whose adapters it holds
     failure: dict[str, Any] | None  # {"generation", "reason"} of a rollout that it could not prepare
     adapters: list[str]
+    gap_p95_s: float | None = None  # between two tokens lately, 95th percentile; none where too few came
 
 
 class Replicas:

@@ -150,6 +150,7 @@ replicas = Table(
     Column("prepared", Integer, nullable=False),
     Column("failure", JSON),
     Column("adapters", JSON, nullable=False),
+    Column("gap_p95_s", Float),
 )
 
 keys = Table(

@@ -27,7 +27,7 @@ from serve.rollout import choose_version, is_pinned
 from .auth import person_of
 from .completion import Answer, Completion, response_ids
 from .conversations import read_conversation
-from .deltas import Mailbox
+from .deltas import Inbox, Mailbox
 from .feedback_token import SECRET, FeedbackClaims, sign
 from .remote_images import RemoteImageFetcher
 from .schema import ChatRequest
@@ -86,6 +86,7 @@ class Answers:
                 for index, (response_id, token) in enumerate(zip(ids, tokens, strict=True))
             ],
             generation=None if is_pinned(body.model) else in_force.generation,
+            inbox=Inbox(self._replica.gaps.add),
             watch=watch,
         )
         self._submit(completion, prompt)

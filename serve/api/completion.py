@@ -60,7 +60,7 @@ class Completion:
     answers: list[Answer]
     generation: int | None
     """The rollout that chose the adapter; none where the request named it."""
-    inbox: Inbox = field(default_factory=Inbox)
+    inbox: Inbox
     created: float = field(default_factory=time.time)
     watch: Stopwatch = field(default_factory=Stopwatch)
 

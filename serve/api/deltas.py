@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from serve.engine.protocol import Delta
@@ -24,7 +25,10 @@ def merged(deltas: Sequence[Delta]) -> Delta:
 class Inbox:
     """What has come for one request and nobody has read. Used on the event loop alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_gap: Callable[[float], None] = lambda seconds: None) -> None:
+        """`on_gap` hears how many seconds after the one before a sequence's delta came."""
+        self._on_gap = on_gap
+        self._came: dict[int, float] = {}
         self._deltas: dict[int, list[Delta]] = {}
         self._begun: set[int] = set()
         self._has_come = asyncio.Event()
@@ -32,6 +36,10 @@ class Inbox:
 
     def put(self, index: int, delta: Delta) -> None:
         """For the request's sequence of this number. Its first text and its end are urgent."""
+        now = time.monotonic()
+        if (before := self._came.get(index)) is not None:
+            self._on_gap(now - before)
+        self._came[index] = now
         self._deltas.setdefault(index, []).append(delta)
         self._has_come.set()
         if delta.finish_reason is not None or (delta.text and index not in self._begun):
