@@ -13,7 +13,7 @@ TORCH := $(shell grep '^torch==' $(LOCK))
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check setup browser clean
+.PHONY: help demo test check setup browser prometheus clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,7 +22,7 @@ help:  ## list these commands
 demo: setup  ## serve the embedded model, correct it, train on the corrections, show before and after
 	@$(BIN)/errata demo $(ARGS)
 
-test: check browser  ## everything CI runs: setup, check and the tests
+test: check browser prometheus  ## everything CI runs: setup, check and the tests
 	@$(BIN)/python -m pytest $(ARGS)
 
 check: setup  ## lint, format, types and the direction of imports
@@ -36,6 +36,9 @@ setup: $(VENV)/.installed  ## install the tested versions into .venv (once)
 
 browser:
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || { $(install_chromium); }
+
+prometheus: setup
+	@command -v promtool >/dev/null || test -x $(VENV)/prometheus/usr/bin/promtool || { $(unpack_prometheus); }
 
 docs: setup  ## build the documentation as a site into build/docs
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
@@ -81,4 +84,17 @@ if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && grep -qs '^ID=debian'
 fi; \
 echo "Chromium is not here and could not be installed, so the page's tests are skipped; on Debian, as root:" >&2; \
 echo "  apt-get install --no-install-recommends $$packages" >&2
+endef
+
+# Debian's package, unpacked and not installed: that would start a service. Without it the tests of alerts and board are
+# skipped, so nothing here may fail.
+define unpack_prometheus
+if command -v apt-get >/dev/null && command -v dpkg >/dev/null; then \
+  echo "unpacking prometheus for the tests of the alerts and the board"; \
+  mkdir -p $(VENV)/prometheus && cd $(VENV)/prometheus; \
+  download() { timeout 300 apt-get download -qq prometheus; }; \
+  { download || { [ "$$(id -u)" = 0 ] && apt-get update -qq && download; }; } >/dev/null 2>&1 </dev/null \
+    && dpkg -x prometheus_*.deb . && rm prometheus_*.deb && exit 0; \
+fi; \
+echo "Prometheus is not here and could not be fetched, so the tests of the alerts and the board are skipped" >&2
 endef

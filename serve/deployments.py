@@ -11,6 +11,7 @@ from typing import Any
 from fastapi import FastAPI
 from ray import serve as ray_serve
 from ray.serve.config import HTTPOptions
+from ray.util import get_node_ip_address
 
 from .aligner import STOP_S, Aligner
 from .api.app import build_app
@@ -23,7 +24,10 @@ class ModelServer:
     """HTTP ingress and engine in one process: a hop between the two would halve the tokens per second."""
 
     def __init__(self, settings_json: str) -> None:
-        self._replica = Replica(Settings.model_validate_json(settings_json), transformers_engine)
+        settings = Settings.model_validate_json(settings_json)
+        # what anybody may read at the server's own port, its replicas on other nodes may read here
+        address = "127.0.0.1" if settings.is_loopback else get_node_ip_address()
+        self._replica = Replica(settings, transformers_engine, address)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return build_app(self._replica)

@@ -21,8 +21,13 @@ from .settings import Settings
 
 
 class Replica:
-    def __init__(self, settings: Settings, make_engine: Callable[[Settings], Engine]) -> None:
-        """Ready to answer when this returns: what is in force is loaded. Raises `ServeError` where it cannot be."""
+    def __init__(
+        self, settings: Settings, make_engine: Callable[[Settings], Engine], address: str = "127.0.0.1"
+    ) -> None:
+        """Ready to answer when this returns: what is in force is loaded. Raises `ServeError` where it cannot be.
+
+        The other replicas reach it at `address` for its figures.
+        """
         configure_logs()
         self.id = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
         self.settings = settings
@@ -35,7 +40,7 @@ class Replica:
             stack.callback(self.engine.close)
             self.metrics = ReplicaMetrics(self.engine, settings.state)
             stack.callback(self.metrics.close)
-            url = self.metrics.listen("127.0.0.1")
+            url = self.metrics.listen(address)
             self.reconciler = Reconciler(
                 self.id, url, self.engine, self.store, self._fetch, settings.rollout, self.gaps.p95
             )

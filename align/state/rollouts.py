@@ -18,6 +18,7 @@ from .database import Database
 from .rows import from_row, to_row
 
 BASE = "base"
+STATUSES = ("preparing", "committed", "abandoned")
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Terms:
 class Rollout:
     generation: int
     created: float
-    status: str  # preparing | committed | abandoned
+    status: str  # one of STATUSES
     live: str
     candidate: str | None
     share: float  # of new requests that the candidate answers, 0 to 1

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from align.state import Store
-from align.state.rollouts import Desired
+from align.state.rollouts import STATUSES, Desired
 from serve.settings import Settings
 
 from .families import labelled, single
@@ -20,7 +20,11 @@ def adapter_figures(store: Store, settings: Settings) -> Iterable[Metric]:
         "errata_adapters", "Adapter versions by status", "status", store.adapters.count_by_status()
     )
     yield labelled(
-        "errata_rollouts", "Rollouts by what became of them", "status", store.rollouts.count_by_status()
+        "errata_rollouts",
+        "Rollouts by what became of them",
+        "status",
+        # from the first one on it is seen to rise
+        dict.fromkeys(STATUSES, 0) | store.rollouts.count_by_status(),
     )
     yield from rollout_figures(store.rollouts.desired(), now)
     alive = store.replicas.alive(now - settings.rollout.dead_after_s)
