@@ -16,8 +16,10 @@ from typing import Any
 import uvicorn
 from fake_engine import FakeEngine
 from PIL import Image
+from records import adapter_row
 from starlette.testclient import TestClient
 
+from align.adapter_files import adapter_digest
 from serve.api.app import build_app
 from serve.replica import Replica
 from serve.rollout_settings import RolloutSettings
@@ -84,6 +86,34 @@ def on_a_port(replica: Replica) -> Iterator[str]:
         server.should_exit = True
         thread.join()
         listener.close()
+
+
+def publish(served: Served, tmp_path: Path) -> Served:
+    """Three admitted versions with their files."""
+    for number in (1, 2, 3):
+        folder = tmp_path / f"adapter-{number}"
+        folder.mkdir()
+        (folder / "adapter_config.json").write_text(f'{{"r": {number}}}')
+        (folder / "adapter_model.safetensors").write_bytes(bytes([number]))
+        digest = adapter_digest(folder)
+        served.replica.blobs.put_folder(folder, f"adapters/{digest}")
+        adapter_row(served.store, digest=digest, blob=f"adapters/{digest}", report={"number": number})
+    return served
+
+
+def promote(served: Served, version: str, **body: float) -> None:
+    answer = served.client.post(f"/v1/adapters/{version}/promote", json=body)
+    assert answer.status_code == 202, answer.text
+    assert answer.json()["phase"] == "preparing"
+    settle(served)
+
+
+def settle(served: Served) -> None:
+    def is_settled() -> bool:
+        adapters = served.client.get("/v1/adapters").json()
+        return adapters["rollout"] == adapters["in_force"] or adapters["rollout"]["phase"] == "abandoned"
+
+    wait_until(is_settled)
 
 
 def body(content: Any = "What is on the table?", **changes: Any) -> dict[str, Any]:

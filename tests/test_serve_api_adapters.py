@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 from records import adapter_row
-from served import FAST, MODEL, Served, error, serving, wait_until
+from served import FAST, MODEL, Served, error, promote, publish, serving, settle
 
-from align.adapter_files import adapter_digest
 from serve.rollout_settings import CanarySettings
 
 
@@ -22,34 +21,6 @@ def served(tmp_path: Path) -> Iterator[Served]:
 @pytest.fixture
 def published(served: Served, tmp_path: Path) -> Served:
     return publish(served, tmp_path)
-
-
-def publish(served: Served, tmp_path: Path) -> Served:
-    """Three admitted versions with their files."""
-    for number in (1, 2, 3):
-        folder = tmp_path / f"adapter-{number}"
-        folder.mkdir()
-        (folder / "adapter_config.json").write_text(f'{{"r": {number}}}')
-        (folder / "adapter_model.safetensors").write_bytes(bytes([number]))
-        digest = adapter_digest(folder)
-        served.replica.blobs.put_folder(folder, f"adapters/{digest}")
-        adapter_row(served.store, digest=digest, blob=f"adapters/{digest}", report={"number": number})
-    return served
-
-
-def promote(served: Served, version: str, **body: float) -> None:
-    answer = served.client.post(f"/v1/adapters/{version}/promote", json=body)
-    assert answer.status_code == 202, answer.text
-    assert answer.json()["phase"] == "preparing"
-    settle(served)
-
-
-def settle(served: Served) -> None:
-    def is_settled() -> bool:
-        adapters = served.client.get("/v1/adapters").json()
-        return adapters["rollout"] == adapters["in_force"] or adapters["rollout"]["phase"] == "abandoned"
-
-    wait_until(is_settled)
 
 
 def live(served: Served) -> str:

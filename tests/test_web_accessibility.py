@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from browsing import PHONE, ask, chromium, needs_chromium, visit
 from fake_engine import FakeEngine
-from served import Served, encoded, listening, serving
-from test_serve_api_adapters import publish
+from served import Served, encoded, listening, publish, serving
 
 pytestmark = needs_chromium
 

@@ -10,8 +10,8 @@ import pytest
 from browsing import chromium, needs_chromium, visit
 from fake_engine import FakeEngine
 from records import adapter_row, running
-from served import Served, listening, serving, wait_until
-from test_serve_api_adapters import live, promote, publish
+from served import Served, listening, promote, publish, serving, wait_until
+from test_serve_api_adapters import live
 
 pytestmark = needs_chromium
 CHANGE = {"estimate": 0.2, "low": 0.1, "high": 0.3}
