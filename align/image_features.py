@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +23,19 @@ class EncoderOutput:
     """What a forward pass reads of an encoder's output."""
 
     pooler_output: Features
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is encoded and kept as one."""
+
+    image_ids: tuple[str, ...]  # empty where they are not known, and then it is not kept
+    tensors: dict[str, Tensor]
+    shape: torch.Size | None = None  # of one image's pixels, where they are all that the encoder takes
+
+    @property
+    def key(self) -> Hashable:
+        return self.image_ids or id(self)
 
 
 class ImageFeatures:
@@ -46,32 +59,54 @@ class ImageFeatures:
         with_images = [prompt for prompt in prompts if "pixel_values" in prompt.tensors]
         if not (self.is_on and with_images):
             return prompts, {}
-        features = _joined([self._of(prompt) for prompt in with_images])
+        entries = [entry for prompt in with_images for entry in self._entries(prompt)]
+        features = _joined(self._of(entries))
         return [_without_pixels(prompt) for prompt in prompts], {
             "mm_encoder_outputs": {"image": EncoderOutput(features)}
         }
 
-    def _of(self, prompt: Rendered) -> Features:
-        """One entry an image where each has its own row of pixels, else one for all images of the prompt."""
+    def _entries(self, prompt: Rendered) -> list[Entry]:
+        """One an image where each has its own row of pixels, else one for all images of the prompt."""
         pixels = prompt.tensors["pixel_values"]
         has_row_each = pixels.ndim == 4 and len(pixels) == len(prompt.image_ids)
         is_alone = {name for name in prompt.tensors if name in self._encoder_arguments} == {"pixel_values"}
         if not (has_row_each and is_alone):
-            return self._entry(prompt.image_ids, prompt.tensors)
-        rows = [{"pixel_values": row} for row in torch.split(pixels, 1)]
-        return _joined(
-            [self._entry((image_id,), row) for image_id, row in zip(prompt.image_ids, rows, strict=True)]
-        )
+            return [Entry(prompt.image_ids, prompt.tensors)]
+        return [
+            Entry((image_id,), {"pixel_values": row}, row.shape)
+            for image_id, row in zip(prompt.image_ids, torch.split(pixels, 1), strict=True)
+        ]
 
-    def _entry(self, key: tuple[str, ...], tensors: dict[str, Tensor]) -> Features:
-        if key in self._kept:
-            self._kept.move_to_end(key)
-            return self._kept[key]
-        kept = self._files.read(key, self._model.device) if key and self._files else None
-        features = self._encode(tensors) if kept is None else kept
-        if key and all(torch.isfinite(feature).all() for feature in features):
-            self._keep(key, features)
+    def _of(self, entries: Sequence[Entry]) -> list[Features]:
+        found = {entry.key: kept for entry in entries if (kept := self._read(entry.image_ids)) is not None}
+        new = {entry.key: entry for entry in entries if entry.key not in found}
+        for batch in _batches(new.values()):
+            for entry, features in zip(batch, self._encode_all(batch), strict=True):
+                found[entry.key] = features
+                self._keep(entry.image_ids, features)
+        return [found[entry.key] for entry in entries]
+
+    def _read(self, image_ids: tuple[str, ...]) -> Features | None:
+        if image_ids in self._kept:
+            self._kept.move_to_end(image_ids)
+            return self._kept[image_ids]
+        if not (image_ids and self._files):
+            return None
+        features = self._files.read(image_ids, self._model.device)
+        if features is not None:
+            self._keep(image_ids, features)
         return features
+
+    def _encode_all(self, entries: Sequence[Entry]) -> list[Features]:
+        if len(entries) == 1:
+            return [self._encode(entries[0].tensors)]
+        pixels = torch.cat([entry.tensors["pixel_values"] for entry in entries])
+        features = self._encode({"pixel_values": pixels})
+        if len(features) != len(entries):  # the encoder does not give them image by image
+            return [self._encode(entry.tensors) for entry in entries]
+        if isinstance(features, Tensor):  # copies, that none keeps the memory of all
+            return [row.clone() for row in torch.split(features, 1)]
+        return [[row.clone()] for row in features]
 
     @torch.no_grad()
     def _encode(self, tensors: dict[str, Tensor]) -> Features:
@@ -84,14 +119,24 @@ class ImageFeatures:
         output = self._model.get_image_features(**inputs, return_dict=True).pooler_output
         return output if isinstance(output, Tensor) else list(output)
 
-    def _keep(self, key: tuple[str, ...], features: Features) -> None:
-        self._kept[key] = features
+    def _keep(self, image_ids: tuple[str, ...], features: Features) -> None:
+        if not image_ids or not all(torch.isfinite(feature).all() for feature in features):
+            return
+        self._kept[image_ids] = features
         self._num_bytes += num_feature_bytes(features)
         while self._num_bytes > self._max_bytes:
             of, oldest = self._kept.popitem(last=False)
             self._num_bytes -= num_feature_bytes(oldest)
             if self._files is not None:
                 self._files.write(of, oldest)
+
+
+def _batches(entries: Iterable[Entry]) -> list[list[Entry]]:
+    """What is encoded in one pass: images of one size, and any other entry alone."""
+    batches: dict[Hashable, list[Entry]] = {}
+    for entry in entries:
+        batches.setdefault(entry.shape or entry.key, []).append(entry)
+    return list(batches.values())
 
 
 def _without_pixels(prompt: Rendered) -> Rendered:

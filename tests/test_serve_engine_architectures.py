@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny_models
@@ -19,6 +20,7 @@ from align.rendering import Rendered, Renderer
 from serve.engine.config import EngineConfig
 from serve.engine.engine import TransformersEngine
 from serve.engine.protocol import BASE, Sampling
+from serve.engine.whole_prompts import groups
 
 MAX_TOKENS = 12
 VERSIONS = (BASE, "live", "candidate", "pinned")
@@ -46,7 +48,7 @@ def lengthened(prompt: Rendered, num_tokens: int) -> Rendered:
 class World:
     """A tiny model in an engine, with three adapters, its prompts, and what `generate` answers to each."""
 
-    def __init__(self, name: str, folder: Path) -> None:
+    def __init__(self, name: str, folder: Path, **settings: Any) -> None:
         model = ALL[name].model()
         adapted = {
             version: peft_model(model, seed, r=2 + seed, target_modules=LAYERS)
@@ -56,8 +58,11 @@ class World:
         self.prompts = [ALL[name].make_prompt(model, number) for number in range(5)]
         self.prompts += [text_prompt(model, number) for number in (5, 6)]
         self.prompts.append(lengthened(self.prompts[3], 70))
-        config = EngineConfig(max_num_sequences=4, max_model_len=128, num_adapter_slots=3, max_rank=8)
-        self.engine = TransformersEngine(ALL[name].model(), Renderer(tiny_models.tiny_tokenizer()), config)
+        config = EngineConfig(
+            max_num_sequences=4, max_model_len=128, num_adapter_slots=3, max_rank=8, **settings
+        )
+        self.served = ALL[name].model()
+        self.engine = TransformersEngine(self.served, Renderer(tiny_models.tiny_tokenizer()), config)
         for version, one in adapted.items():
             self.engine.load(version, save_adapter(one, folder / version))
         self.expected = cache(self._generate)
@@ -128,3 +133,36 @@ def test_every_row_answers_as_generate_does_whenever_requests_arrive(
             expected.logprobs[: len(scored)], abs=1e-4
         )
         assert len(scored) >= len(expected.token_ids) - 1
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_prompts_that_meet_are_read_in_one_forward(name: str, tmp_path: Path) -> None:
+    """Of different lengths, images and versions. The first time each is read alone, too, and both are compared."""
+    world = World(name, tmp_path, prefix_share=0.0)
+    shapes, forward = [], world.served.forward
+
+    def recorded(*arguments: Any, **options: Any) -> Any:
+        shapes.append(tuple(options["input_ids"].shape))
+        return forward(*arguments, **options)
+
+    world.served.forward = recorded
+    met = list(zip((1, 2, 3, 4), VERSIONS, strict=True))
+    if world.prompts[1].image_ids:  # one of words alone among them
+        met[3] = (5, met[3][1])
+        world.prompts[5] = text_prompt(None, 2)
+    lengths = [world.prompts[number].num_tokens for number, _ in met]
+    assert len(set(lengths)) > 1
+    for meeting in range(2):
+        shapes.clear()
+        with world.engine._condition:  # no step begins before all have come
+            answers = [world.ask(number, version) for number, version in met]
+        for (number, version), answer in zip(met, answers, strict=True):
+            assert answer.wait().token_ids == world.expected(number, version).token_ids
+            scored = [entry.sampled.logprob for delta in answer.deltas for entry in delta.logprobs]
+            assert scored == pytest.approx(world.expected(number, version).logprobs[: len(scored)], abs=1e-4)
+        read = [shape for shape in shapes if shape[1] > 1]
+        together = [(len(group), lengths[group[0]]) for group in groups(lengths)]
+        assert max(together)[0] >= 3
+        if meeting == 1:
+            assert read == together
+    world.engine.close()

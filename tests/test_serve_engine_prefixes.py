@@ -24,7 +24,7 @@ TOKEN_BYTES = 8
 
 
 def reading(*token_ids: int, version: str = "v1", image_ids: tuple[str, ...] = ()) -> Reading:
-    layer = torch.zeros(1, 1, len(token_ids), 1)
+    layer = torch.zeros(1, len(token_ids), 1)
     return Reading(version, token_ids, image_ids, ((layer, layer),), 0)
 
 
@@ -89,14 +89,24 @@ class World:
         self.engine = TransformersEngine(served, Renderer(tiny_models.tiny_tokenizer()), config)
         self.engine.load("v1", save_adapter(self.adapted, folder))
         self.lengths: list[int] = []
-        forward = served.forward
+        forward, prefill = served.forward, self.engine._runner.prefill
+        is_reading = False
 
         def counted(*arguments: Any, **options: Any) -> Any:
-            if isinstance(mask := options["attention_mask"], torch.Tensor) and mask.ndim == 2:  # no step
+            if is_reading:
                 self.lengths.append(options["input_ids"].shape[1])
             return forward(*arguments, **options)
 
+        def reading_prompts(*arguments: Any) -> torch.Tensor:
+            nonlocal is_reading
+            is_reading = True
+            try:
+                return prefill(*arguments)
+            finally:
+                is_reading = False
+
         served.forward = counted
+        self.engine._runner.prefill = reading_prompts  # type: ignore[method-assign]
 
     def num_read(self, prompt: Rendered, version: str = BASE) -> list[int]:
         """Lengths of what was read for it, its answer compared with `generate`'s."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from collections.abc import Sequence as Ordered
+from typing import TypeAlias
 
 from torch import Tensor
 
@@ -18,6 +20,9 @@ from .vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 
+Forward: TypeAlias = Callable[[tuple[Sequence, ...], int], Tensor]
+"""Logits (B, V) of sequences in rows from a first one on."""
+
 
 class Batch:
     """Rows stay without gaps: where one ends, the last takes its place."""
@@ -31,8 +36,10 @@ class Batch:
 
     def step(self, plan: Plan) -> list[tuple[Sequence, Delta]]:
         """Every running sequence's next token and every newcomer's first; those that ended are gone from the batch."""
-        deltas = self._continue(plan.decode)
-        deltas += [(sequence, self._begin(sequence)) for sequence in plan.prefill]
+        deltas = self._advance(self._runner.decode, plan.decode, 0)
+        first_row = len(self.sequences)
+        self.sequences += plan.prefill
+        deltas += self._advance(self._runner.prefill, plan.prefill, first_row)
         for sequence, delta in deltas:
             if delta.finish_reason == "error":
                 self._runner.clear(
@@ -59,27 +66,23 @@ class Batch:
         for row in range(num_rows):
             self._runner.clear(row)
 
-    def _continue(self, sequences: tuple[Sequence, ...]) -> list[tuple[Sequence, Delta]]:
+    def _advance(
+        self, forward: Forward, sequences: tuple[Sequence, ...], first_row: int
+    ) -> list[tuple[Sequence, Delta]]:
         if not sequences:
             return []
         try:
-            return self._append_tokens(self._runner.decode(sequences), sequences)
+            return self._append_tokens(forward(sequences, first_row), sequences)
         except Exception:
-            logger.exception("A step of %d sequences failed; trying each alone.", len(sequences))
-        return [(sequence, self._continue_alone(row, sequence)) for row, sequence in enumerate(sequences)]
+            logger.exception("A forward of %d sequences failed; trying each alone.", len(sequences))
+        return [
+            (sequence, self._advance_alone(forward, sequence, row))
+            for row, sequence in enumerate(sequences, first_row)
+        ]
 
-    def _continue_alone(self, row: int, sequence: Sequence) -> Delta:
+    def _advance_alone(self, forward: Forward, sequence: Sequence, row: int) -> Delta:
         try:
-            [(_, delta)] = self._append_tokens(self._runner.decode((sequence,), first_row=row), [sequence])
-        except Exception as error:
-            return self._failed(sequence, error)
-        return delta
-
-    def _begin(self, sequence: Sequence) -> Delta:
-        self.sequences.append(sequence)
-        try:
-            logits = self._runner.prefill(sequence, row=len(self.sequences) - 1)
-            [(_, delta)] = self._append_tokens(logits, [sequence])
+            [(_, delta)] = self._append_tokens(forward((sequence,), row), [sequence])
         except Exception as error:
             return self._failed(sequence, error)
         return delta

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence as Ordered
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
+
+Layers: TypeAlias = tuple[tuple[Tensor, Tensor], ...]
+"""Keys and values of each layer, (heads, tokens, dim)."""
 
 
 class _Batch:
     """The rows of the next forward, and where each writes."""
 
     def __init__(self) -> None:
-        self.first = 0
-        self.lengths: list[int] = []
-        self.positions = torch.empty(0, dtype=torch.long)  # (B, 1): first free position
-        self.rows = torch.empty(0, dtype=torch.long)  # (B, 1)
-        self.index: dict[int, Tensor] = {}  # number of heads -> (B * heads,) places in a flattened layer
+        self.rows: slice | list[int] = []
+        self.num_held = 0  # tokens of the longest row
+        self.length = 0  # the longest after it
+        self.places = torch.empty(0, dtype=torch.long)  # (B, 1, T) of the new tokens, row by row
+        self.first = torch.empty(0, dtype=torch.long)  # (B, 1, 1), rows before each
+        self.index: dict[int, Tensor] = {}  # number of heads -> (B * heads * T,) places in a flattened layer
 
 
 class SlotLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers has no types
@@ -37,35 +42,33 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers has no t
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
-        """Write one new position for each row, (B, heads, 1, dim); all rows up to the longest, (B, heads, L, dim)."""
-        assert key_states.shape[2] == 1, "prefill uses its own cache"
+        """Write the new tokens of each row, (B, heads, T, dim); all rows up to the longest, (B, heads, L, dim)."""
         index = self._index()
         self._flat_keys.index_copy_(0, index, key_states.reshape(-1, key_states.shape[-1]))
         self._flat_values.index_copy_(0, index, value_states.reshape(-1, value_states.shape[-1]))
-        batch = self._batch
-        rows = slice(batch.first, batch.first + len(batch.lengths))
-        length = self.get_seq_length() + 1
+        rows, length = self._batch.rows, self._batch.length
         return self.keys[rows, :, :length], self.values[rows, :, :length]
 
     def _index(self) -> Tensor:
         _, num_heads, length, _ = self.keys.shape
         if num_heads not in self._batch.index:
-            heads = self._batch.rows * num_heads + torch.arange(num_heads, device=self.device)  # (B, heads)
-            self._batch.index[num_heads] = (heads * length + self._batch.positions).flatten()
+            heads = torch.arange(num_heads, device=self.device).view(1, -1, 1)
+            starts = (self._batch.first * num_heads + heads) * length  # (B, heads, 1)
+            self._batch.index[num_heads] = (starts + self._batch.places).flatten()
         return self._batch.index[num_heads]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return self.get_seq_length() + query_length, 0
 
     def get_seq_length(self) -> int:
-        return max(self._batch.lengths, default=0)
+        return self._batch.num_held
 
     def get_max_length(self) -> int:
         return int(self.keys.shape[2])
 
 
 class SlotCache(Cache):  # type: ignore[misc]  # transformers has no types
-    """For decode steps only. A prompt is read with transformers' own cache and then copied in by `write`."""
+    """For what follows tokens that rows hold. Whole prompts are read with transformers' own, which `write` copies."""
 
     def __init__(self, like: DynamicCache, num_slots: int, max_length: int) -> None:
         """`like` holds any short sequence: heads and sizes of each layer are taken from it."""
@@ -82,17 +85,30 @@ class SlotCache(Cache):  # type: ignore[misc]  # transformers has no types
                 for layer in like.layers
             ]
         )
-        self._places = torch.arange(max_length, device=self.layers[0].device)
+        self._max_length = max_length
+        self._all_places = torch.arange(max_length, device=self.layers[0].device)
 
     @property
     def num_bytes(self) -> int:
         return sum(layer.keys.nbytes + layer.values.nbytes for layer in self.layers)
 
-    def write(self, row: int, prompt: DynamicCache) -> None:
-        for layer, source in zip(self.layers, prompt.layers, strict=True):
-            length = source.keys.shape[2]
-            layer.keys[row, :, :length] = source.keys[0]
-            layer.values[row, :, :length] = source.values[0]
+    def write(self, rows: Ordered[int], prompts: DynamicCache) -> None:
+        """Keys and values of whole prompts, one a row; the padding behind them is overwritten before it is seen."""
+        for layer, source in zip(self.layers, prompts.layers, strict=True):
+            layer.keys[_index_of(rows), :, : source.keys.shape[2]] = source.keys
+            layer.values[_index_of(rows), :, : source.keys.shape[2]] = source.values
+
+    def fill(self, row: int, layers: Layers, length: int) -> None:
+        """The first `length` positions, as `copy` gave them."""
+        for layer, (keys, values) in zip(self.layers, layers, strict=True):
+            layer.keys[row, :, :length] = keys[:, :length]
+            layer.values[row, :, :length] = values[:, :length]
+
+    def copy(self, row: int, length: int) -> Layers:
+        return tuple(
+            (layer.keys[row, :, :length].clone(), layer.values[row, :, :length].clone())
+            for layer in self.layers
+        )
 
     def move(self, source: int, target: int, length: int) -> None:
         """Close a gap: copy the first `length` positions of one row onto another."""
@@ -106,20 +122,37 @@ class SlotCache(Cache):  # type: ignore[misc]  # transformers has no types
             layer.keys[row].zero_()
             layer.values[row].zero_()
 
-    def select(self, lengths: list[int], positions: Tensor, first: int = 0) -> Tensor:
-        """Choose rows `first`, `first` + 1, ... of these lengths, also given as a tensor (B, 1), for the next forward.
+    def places(self, num_held: int, num_new: int) -> list[int]:
+        """Of tokens behind those that a row holds; padding beyond all stays in the last, which no prompt fills."""
+        last = self._max_length - 1
+        return [min(place, last) for place in range(num_held, num_held + num_new)]
 
-        Returns the additive attention mask (B, 1, 1, longest + 1): each row sees its own past and its new token.
+    def select(self, rows: list[int], num_held: list[int], places: Tensor) -> Tensor:
+        """Choose the rows of the next forward, what they hold and the places of their new tokens, (B, T).
+
+        Returns the additive attention mask (B, 1, T, L): a token sees what its row holds, and new ones up to itself.
         """
         batch = self._batch
-        batch.first, batch.lengths, batch.positions, batch.index = first, lengths, positions, {}
-        batch.rows = torch.arange(first, first + len(lengths), device=positions.device).view(-1, 1)
+        batch.rows, batch.num_held, batch.places, batch.index = (
+            _index_of(rows),
+            max(num_held),
+            places[:, None],
+            {},
+        )
+        batch.length = min(batch.num_held + places.shape[1], self._max_length)
+        batch.first = torch.tensor(rows, device=places.device).view(-1, 1, 1)
         layer = self.layers[0]
-        is_future = self._places[: max(lengths) + 1] > positions  # (B, L)
+        is_future = self._all_places[: batch.length] > places[..., None]  # (B, T, L)
         mask = torch.zeros(is_future.shape, dtype=layer.dtype, device=layer.device)
-        return mask.masked_fill_(is_future, float("-inf"))[:, None, None]
+        return mask.masked_fill_(is_future, float("-inf"))[:, None]
 
-    def within(self, mask: Tensor, positions: Tensor, window: int) -> Tensor:
-        """A mask of `select`, narrowed to each row's last `window` positions, the new token's own included."""
-        is_out = self._places[: mask.shape[-1]] <= positions - window  # (B, L)
-        return mask.masked_fill(is_out[:, None, None], float("-inf"))
+    def within(self, mask: Tensor, places: Tensor, window: int) -> Tensor:
+        """A mask of `select`, narrowed to the last `window` positions before each token, its own included."""
+        is_out = self._all_places[: mask.shape[-1]] <= places[..., None] - window  # (B, T, L)
+        return mask.masked_fill(is_out[:, None], float("-inf"))
+
+
+def _index_of(rows: Ordered[int]) -> slice | list[int]:
+    """As an index: a view where the rows stand side by side, which those of a step always do."""
+    is_run = all(row == rows[0] + index for index, row in enumerate(rows))
+    return slice(rows[0], rows[0] + len(rows)) if is_run else list(rows)

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from itertools import accumulate, takewhile
 
-from torch import Tensor
+from .cache import Layers
 
 BLOCK = 16
 """Tokens by which beginnings are looked up: fewer are not worth the copy."""
@@ -22,8 +22,7 @@ class Reading:
     version: str
     token_ids: tuple[int, ...]
     image_ids: tuple[str, ...]
-    layers: tuple[tuple[Tensor, Tensor], ...]
-    """Keys and values of each, (1, heads, tokens, dim)."""
+    layers: Layers
     position_offset: int
     """As in `Sequence`."""
 
@@ -50,6 +49,10 @@ class Prefixes:
             int, int
         ] = {}  # from the hash of a beginning to that of the newest that has it
 
+    @property
+    def is_on(self) -> bool:
+        return self._max_bytes > 0
+
     def longest(
         self, version: str, token_ids: tuple[int, ...], image_ids: tuple[str, ...]
     ) -> tuple[Reading, int] | None:
@@ -66,7 +69,11 @@ class Prefixes:
                 return reading, num_tokens + sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], rest))
         return None
 
+    def has(self, version: str, token_ids: tuple[int, ...], image_ids: tuple[str, ...]) -> bool:
+        return hash((version, image_ids, token_ids)) in self._kept
+
     def keep(self, reading: Reading) -> None:
+        """Nothing if it is larger than all there is."""
         key = hash((reading.version, reading.image_ids, reading.token_ids))
         if key in self._kept or reading.num_bytes > self._max_bytes:
             return

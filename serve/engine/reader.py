@@ -1,66 +1,93 @@
-"""Reads one prompt: its keys and values and the scores of its first answer token. Decides what need not be read."""
+"""Reads the prompts of a step: their keys and values, and the scores of their first answer tokens.
+
+Decides what need not be read: a beginning that was read before, where all images lie in it and what is left are words.
+"""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Hashable
+from collections.abc import Sequence as Ordered
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import DynamicCache
 
-from align.image_features import ImageFeatures
 from align.rendering import Rendered
 
 from .agreement import agree
-from .prefixes import Prefixes, Reading
+from .cache import SlotCache
+from .forward import Forward, Tokens
+from .prefixes import BLOCK, Prefixes, Reading
 from .sequence import Sequence
+from .whole_prompts import UNFIT, Placed, WholePrompts, groups
 
 logger = logging.getLogger(__name__)
 
-UNFIT = (RuntimeError, TypeError, ValueError, KeyError, IndexError, AttributeError)
-"""What a model raises that is not made to go on from where another prompt ended."""
-
 
 class Reader:
-    """A beginning that was read before is not read again, where all images lie in it: what is left are words.
-
-    Whether that is exact depends on the model's attention and positions. So the first time, with images and without,
-    the prompt is read both ways; a model that gives different scores reads all prompts of that kind whole from then on.
+    """Whether it is exact to go on from where another prompt ended depends on the model's attention and positions. So
+    the first time, with images and without, the prompt is read both ways; a model that gives different scores reads
+    all prompts of that kind whole from then on.
     """
 
-    def __init__(self, model: Any, image_features: ImageFeatures, max_prefix_bytes: int) -> None:
-        self._model = model
-        self._inner = getattr(model, "model", model)
+    def __init__(
+        self, model: Any, whole: WholePrompts, forward: Forward, cache: SlotCache, prefixes: Prefixes
+    ) -> None:
+        self._model_name = type(model).__name__
         self._image_token_id = getattr(model.config, "image_token_id", None)
-        self._image_features = image_features
-        self._prefixes = Prefixes(max_prefix_bytes)
+        self._whole, self._forward = whole, forward
+        self._cache, self._prefixes = cache, prefixes
         self._is_exact: dict[bool, bool] = {}  # with images or without; where it is known
 
-    def read(self, sequence: Sequence) -> tuple[Tensor, DynamicCache]:
-        """Logits (1, V) and the cache. Notes the sequence's `position_offset`."""
-        prompt = sequence.prompt
-        shared = self._shared(sequence.version, prompt)
-        if shared is None:
-            logits, cache, offset = self._read_whole(prompt)
-        else:
-            logits, cache, offset = self._read_rest(prompt, *shared)
-        sequence.position_offset = offset
-        if torch.isfinite(logits).all():
-            layers = tuple((layer.keys, layer.values) for layer in cache.layers)
-            self._prefixes.keep(Reading(sequence.version, prompt.input_ids, prompt.image_ids, layers, offset))
-        return logits, cache
+    def read(self, sequences: Ordered[Sequence], first_row: int) -> Tensor:
+        """Logits (B, V). Fills the rows from `first_row` on; notes each sequence's `position_offset`."""
+        placed = [Placed(sequence, row) for row, sequence in enumerate(sequences, first_row)]
+        logits: dict[int, Tensor] = {}  # by row
+        later = self._read_now(placed, self._alike(placed), logits)
+        self._read_now(later, set(), logits)
+        return torch.stack([logits[one.row] for one in placed])
 
-    def _shared(self, version: str, prompt: Rendered) -> tuple[Reading, int] | None:
+    def _read_now(self, placed: list[Placed], alike: set[int], logits: dict[int, Tensor]) -> list[Placed]:
+        """All but those of the rows `alike` that share nothing yet, which are returned."""
+        shared = {one.row: self._shared(one) for one in placed}
+        rests = [Rest(one, *found) for one in placed if (found := shared[one.row]) is not None]
+        whole = [one for one in placed if shared[one.row] is None and one.row not in alike]
+        later = [one for one in placed if shared[one.row] is None and one.row in alike]
+        if whole:
+            logits |= zip((one.row for one in whole), self._whole.read(whole), strict=True)
+        for group in groups([rest.num_tokens for rest in rests]):
+            together = [rests[index] for index in group]
+            logits |= zip((rest.placed.row for rest in together), self._read_rests(together), strict=True)
+        for one in placed:
+            if one.row in logits and torch.isfinite(logits[one.row]).all():
+                self._keep(one)
+        return later
+
+    def _alike(self, placed: list[Placed]) -> set[int]:
+        """Rows of prompts that begin as one before them does: they go on from what that one left, once it was read."""
+        seen: set[Hashable] = set()
+        rows: set[int] = set()
+        for one in placed:
+            prompt = one.sequence.prompt
+            beginning = (one.sequence.version, prompt.image_ids, prompt.input_ids[:BLOCK])
+            if beginning in seen and self._is_exact.get(bool(prompt.image_ids), self._prefixes.is_on):
+                rows.add(one.row)
+            seen.add(beginning)
+        return rows
+
+    def _shared(self, one: Placed) -> tuple[Reading, int] | None:
+        prompt = one.sequence.prompt
         has_images = bool(prompt.image_ids)
         if self._is_exact.get(has_images) is False:
             return None
         # the last token is always read: its scores are what is asked for
-        shared = self._prefixes.longest(version, prompt.input_ids[:-1], prompt.image_ids)
+        shared = self._prefixes.longest(one.sequence.version, prompt.input_ids[:-1], prompt.image_ids)
         if shared is None or not self._holds_all_images(prompt, shared[1]):
             return None
         if has_images not in self._is_exact:
-            self._is_exact[has_images] = self._agrees(prompt, *shared)
+            self._is_exact[has_images] = self._agrees(Rest(one, *shared))
         return shared if self._is_exact[has_images] else None
 
     def _holds_all_images(self, prompt: Rendered, num_tokens: int) -> bool:
@@ -68,60 +95,50 @@ class Reader:
             return True
         return self._image_token_id is not None and self._image_token_id not in prompt.input_ids[num_tokens:]
 
-    def _agrees(self, prompt: Rendered, reading: Reading, num_tokens: int) -> bool:
-        whole, _, offset = self._read_whole(prompt)
+    def _agrees(self, rest: Rest) -> bool:
+        sequence = rest.placed.sequence
+        whole = self._whole.read([rest.placed])
+        offset = sequence.position_offset
         try:
-            rest, _, _ = self._read_rest(prompt, reading, num_tokens)
-            is_exact = offset == reading.position_offset and agree(whole, rest)
+            is_exact = agree(whole, self._read_rests([rest])) and offset == sequence.position_offset
         except UNFIT:
             is_exact = False
         if not is_exact:
-            kind = "with images" if prompt.image_ids else "without images"
-            name = type(self._model).__name__
             logger.warning(
-                "%s scores a prompt %s otherwise when it is read in parts: all are read whole.", name, kind
+                "%s scores a prompt %s otherwise when it is read in parts: all are read whole.",
+                self._model_name,
+                "with images" if sequence.prompt.image_ids else "without images",
             )
         return is_exact
 
-    def _read_whole(self, prompt: Rendered) -> tuple[Tensor, DynamicCache, int]:
-        (prompt,), features = self._image_features.replace_pixels([prompt])
-        device, dtype = self._model.device, self._model.dtype
-        tensors = {
-            name: tensor.to(device, dtype if tensor.is_floating_point() else None)
-            for name, tensor in prompt.tensors.items()
-        }
-        if hasattr(self._inner, "rope_deltas"):  # Qwen-VL keeps that of the last prompt
-            self._inner.rope_deltas = None
-        cache = DynamicCache()
-        logits = self._forward(prompt.input_ids, prompt.num_tokens, cache, **tensors, **features)
-        deltas = getattr(self._inner, "rope_deltas", None)
-        return logits, cache, 0 if deltas is None else int(deltas.flatten()[0])
+    def _read_rests(self, rests: Ordered[Rest]) -> Tensor:  # (B, V)
+        for rest in rests:
+            self._cache.fill(rest.placed.row, rest.reading.layers, rest.num_shared)
+            rest.placed.sequence.position_offset = rest.reading.position_offset
+        return self._forward([rest.tokens for rest in rests])
 
-    def _read_rest(
-        self, prompt: Rendered, reading: Reading, num_tokens: int
-    ) -> tuple[Tensor, DynamicCache, int]:
-        cache = DynamicCache()
-        for index, (keys, values) in enumerate(reading.layers):
-            cache.update(keys[:, :, :num_tokens], values[:, :, :num_tokens], index)
-        positions = torch.arange(num_tokens, prompt.num_tokens, device=self._model.device)[None]
-        logits = self._forward(
-            prompt.input_ids[num_tokens:],
-            prompt.num_tokens,
-            cache,
-            position_ids=positions + reading.position_offset,
-        )
-        return logits, cache, reading.position_offset
+    def _keep(self, one: Placed) -> None:
+        sequence, prompt = one.sequence, one.sequence.prompt
+        key = (sequence.version, prompt.input_ids, prompt.image_ids)
+        if self._prefixes.is_on and not self._prefixes.has(*key):
+            layers = self._cache.copy(one.row, prompt.num_tokens)
+            self._prefixes.keep(Reading(*key, layers, sequence.position_offset))
 
-    def _forward(
-        self, token_ids: tuple[int, ...], num_tokens: int, cache: DynamicCache, **inputs: Any
-    ) -> Tensor:
-        device = self._model.device
-        logits: Tensor = self._model(
-            input_ids=torch.tensor([token_ids], device=device),
-            attention_mask=torch.ones(1, num_tokens, dtype=torch.long, device=device),
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-            **inputs,
-        ).logits[:, -1]
-        return logits
+
+@dataclass(frozen=True)
+class Rest:
+    """What is left of a prompt behind what it shares with a reading."""
+
+    placed: Placed
+    reading: Reading
+    num_shared: int
+
+    @property
+    def num_tokens(self) -> int:
+        return self.placed.sequence.prompt.num_tokens - self.num_shared
+
+    @property
+    def tokens(self) -> Tokens:
+        sequence, offset = self.placed.sequence, self.reading.position_offset
+        left = sequence.prompt.input_ids[self.num_shared :]
+        return Tokens(self.placed.row, sequence.slot, left, self.num_shared, offset)

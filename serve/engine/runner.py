@@ -1,4 +1,4 @@
-"""Runs the model: reads one prompt, or takes one step for the whole batch. Decides nothing and samples nothing."""
+"""Runs the model: reads prompts, or takes one step for the whole batch. Decides nothing and samples nothing."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ from .cache import SlotCache
 from .capacity import capacity
 from .config import EngineConfig
 from .device import cache_bytes
+from .forward import Forward, Tokens
+from .prefixes import Prefixes
 from .reader import Reader
 from .sequence import Sequence
 from .slots import BASE_SLOT
 from .slotted_linear import Routing, install
-from .window import FULL, SLIDING, sliding_window
+from .whole_prompts import WholePrompts
+from .window import sliding_window
 
 
 class Runner:
@@ -44,10 +47,12 @@ class Runner:
             prefix_bytes = int(space * config.prefix_share)
             self.capacity = capacity(config, limit, _token_bytes(probed), space - prefix_bytes)
             self._cache = SlotCache(probed, self.capacity.num_sequences, self.capacity.max_model_len)
-        self._reader = Reader(model, self._image_features, prefix_bytes)
         window = sliding_window(text_config)
         is_reached = window is not None and window.num_positions < self.capacity.max_model_len
-        self._window = window if is_reached else None  # within one window it is full attention
+        # within one window it is full attention
+        self._forward = Forward(model, self._cache, self._routing, window if is_reached else None)
+        whole = WholePrompts(model, self._image_features, self._cache, self._routing, probe_ids[0])
+        self._reader = Reader(model, whole, self._forward, self._cache, Prefixes(prefix_bytes))
 
     @property
     def cache_bytes(self) -> int:
@@ -63,41 +68,24 @@ class Runner:
         """(out, in) of the layers that can be adapted, by name."""
         return {name: (layer.out_features, layer.in_features) for name, layer in self._layers.items()}
 
-    def prefill(self, sequence: Sequence, row: int) -> Tensor:
-        """Read the prompt into a row of the cache; logits (1, V) of the first answer token."""
-        self._routing.set([sequence.slot], self._device)
-        logits, prompt_cache = self._reader.read(sequence)
-        self._cache.write(row, prompt_cache)
-        return logits
+    def prefill(self, sequences: tuple[Sequence, ...], first_row: int) -> Tensor:
+        """Read prompts into rows `first_row`, `first_row` + 1, ...; logits (B, V) of their first answer tokens."""
+        return self._reader.read(sequences, first_row)
 
     def decode(self, sequences: tuple[Sequence, ...], first_row: int = 0) -> Tensor:
         """Logits (B, V) of the next token of the sequences in rows `first_row`, `first_row` + 1, ..."""
-        lengths = [sequence.num_cached for sequence in sequences]
-        numbers = torch.tensor(
+        return self._forward(
             [
-                [sequence.last_token_id for sequence in sequences],
-                lengths,
-                [sequence.num_cached + sequence.position_offset for sequence in sequences],
-            ],
-            device=self._device,
-        ).unsqueeze(2)  # (3, B, 1)
-        self._routing.set([sequence.slot for sequence in sequences], self._device)
-        logits: Tensor = self._model(
-            input_ids=numbers[0],
-            attention_mask=self._mask(self._cache.select(lengths, numbers[1], first_row), numbers[1]),
-            position_ids=numbers[2],
-            past_key_values=self._cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1]
-        return logits
-
-    def _mask(self, past: Tensor, positions: Tensor) -> Tensor | dict[str, Tensor]:
-        """In the form that the model's layers ask for: `past` (B, 1, 1, L) lets a row see all that came before."""
-        if self._window is None:
-            return past
-        within = self._cache.within(past, positions, self._window.num_positions)
-        return within if self._window.is_everywhere else {FULL: past, SLIDING: within}
+                Tokens(
+                    row,
+                    sequence.slot,
+                    (sequence.last_token_id,),
+                    sequence.num_cached,
+                    sequence.position_offset,
+                )
+                for row, sequence in enumerate(sequences, first_row)
+            ]
+        )
 
     def move(self, source: int, target: int, length: int) -> None:
         """Copy a row's first `length` positions onto another."""

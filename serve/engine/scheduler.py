@@ -11,7 +11,7 @@ from .sequence import Sequence
 @dataclass(frozen=True)
 class Plan:
     prefill: tuple[Sequence, ...]
-    """Read their prompts one after the other, and sample their first tokens."""
+    """Read their prompts, together where they can be, and sample their first tokens."""
     decode: tuple[Sequence, ...]
     """Sample their next tokens, all together."""
 

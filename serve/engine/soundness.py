@@ -22,10 +22,10 @@ def check_steps(runner: Runner, token_ids: list[int], tokenizer: Any) -> None:
 
     Raises `SettingsError` for a model that counts positions or looks around in a way of its own.
     """
-    whole = runner.prefill(_sequence(token_ids, tokenizer), row=0)
+    whole = runner.prefill((_sequence(token_ids, tokenizer),), 0)
     *before, last = token_ids
     sequence = _sequence(before, tokenizer)
-    runner.prefill(sequence, row=0)
+    runner.prefill((sequence,), 0)
     sequence.append(last)
     step = runner.decode((sequence,))
     runner.clear(0)

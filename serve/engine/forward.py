@@ -1,0 +1,83 @@
+"""One forward over key/value memory: what follows the tokens that rows hold, one each in a step, more in a prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Ordered
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .cache import SlotCache
+from .slotted_linear import Routing
+from .window import FULL, SLIDING, Window
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What is read for one row, behind the `num_held` tokens that it holds."""
+
+    row: int
+    slot: int
+    token_ids: tuple[int, ...]
+    num_held: int
+    position_offset: int
+    """As in `Sequence`."""
+
+
+class Forward:
+    """Rows may differ in all that `Tokens` says: what is shorter is padded, where no other token sees it."""
+
+    def __init__(self, model: Any, cache: SlotCache, routing: Routing, window: Window | None) -> None:
+        self._model, self._cache, self._routing = model, cache, routing
+        self._window = window
+
+    def __call__(self, rows: Ordered[Tokens]) -> Tensor:
+        """Logits (B, V) of what follows each row's last token."""
+        device = self._model.device
+        num_new = max(len(row.token_ids) for row in rows)
+        numbers = torch.tensor(
+            [
+                [(*row.token_ids, *[0] * (num_new - len(row.token_ids))) for row in rows],
+                [self._cache.places(row.num_held, num_new) for row in rows],
+            ],
+            device=device,
+        )
+        token_ids, places = numbers.unbind()  # (B, T) each
+        offsets = torch.tensor([[row.position_offset] for row in rows], device=device)
+        past = self._cache.select([row.row for row in rows], [row.num_held for row in rows], places)
+        self._routing.set([row.slot for row in rows], device)
+        return last_logits(
+            self._model,
+            [len(row.token_ids) for row in rows],
+            input_ids=token_ids,
+            attention_mask=self._mask(past, places),
+            position_ids=places + offsets,
+            past_key_values=self._cache,
+        )
+
+    def _mask(self, past: Tensor, places: Tensor) -> Tensor | dict[str, Tensor]:
+        """In the form that the model's layers ask for: `past` (B, 1, T, L) lets a row see all that came before."""
+        if self._window is None:
+            return past
+        within = self._cache.within(past, places, self._window.num_positions)
+        return within if self._window.is_everywhere else {FULL: past, SLIDING: within}
+
+
+def last_logits(model: Any, lengths: Ordered[int], **inputs: Any) -> Tensor:  # (B, V)
+    """The logits of each row's last token alone: what comes after `lengths` is padding."""
+    if len(set(lengths)) == 1:
+        logits: Tensor = model(**inputs, use_cache=True, logits_to_keep=1).logits[:, -1]
+        return logits
+    rows, ends = range(len(lengths)), [length - 1 for length in lengths]
+
+    def pick(_: torch.nn.Module, hidden: tuple[Tensor]) -> tuple[Tensor]:  # (B, T, D)
+        return (hidden[0][rows, ends][:, None],)
+
+    hook = model.get_output_embeddings().register_forward_pre_hook(pick)
+    try:
+        logits = model(**inputs, use_cache=True).logits[:, -1]
+    finally:
+        hook.remove()
+    return logits

@@ -1,0 +1,141 @@
+"""Prompts read from their first token on, several in one forward: what is behind the shorter ones is padding.
+
+In causal attention no token sees what comes after it, so that padding changes nothing. Whether that is all of a model's
+attention is seen by reading both ways, the first time with images and without; a model that gives different scores
+reads each prompt alone from then on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence as Ordered
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import DynamicCache
+
+from align.image_features import ImageFeatures
+from align.logprobs import join_tensors
+
+from .agreement import agree
+from .cache import SlotCache
+from .forward import last_logits
+from .sequence import Sequence
+from .slotted_linear import Routing
+
+logger = logging.getLogger(__name__)
+
+UNFIT = (RuntimeError, TypeError, ValueError, KeyError, IndexError, AttributeError)
+"""What a model raises that is not made for inputs of this form."""
+MAX_PADDING = 1 / 3
+"""Of what is read together, the share that may be padding."""
+
+
+@dataclass(frozen=True)
+class Placed:
+    sequence: Sequence
+    row: int
+
+
+class WholePrompts:
+    """Leaves keys and values in each sequence's row and notes its `position_offset`."""
+
+    def __init__(
+        self, model: Any, image_features: ImageFeatures, cache: SlotCache, routing: Routing, padding_id: int
+    ) -> None:
+        """`padding_id` is any token that is plain text."""
+        self._model, self._image_features = model, image_features
+        self._cache, self._routing = cache, routing
+        self._padding_id = padding_id
+        self._inner = getattr(model, "model", model)
+        self._is_exact: dict[bool, bool] = {}  # with images or without; where it is known
+
+    def read(self, placed: Ordered[Placed]) -> Tensor:
+        """Logits (B, V) of what follows each prompt."""
+        rows: list[Tensor] = [torch.empty(0)] * len(placed)
+        for group in groups([one.sequence.prompt.num_tokens for one in placed]):
+            for index, logits in zip(
+                group, self._read_group([placed[index] for index in group]), strict=True
+            ):
+                rows[index] = logits
+        return torch.stack(rows)
+
+    def _read_group(self, placed: Ordered[Placed]) -> Tensor:
+        if len(placed) == 1:
+            return self._forward(placed)
+        has_images = any(one.sequence.prompt.image_ids for one in placed)
+        if has_images not in self._is_exact:
+            return self._compare(placed, has_images)
+        if self._is_exact[has_images]:
+            return self._forward(placed)
+        return torch.cat([self._forward([one]) for one in placed])
+
+    def _compare(self, placed: Ordered[Placed], has_images: bool) -> Tensor:
+        """The scores of each alone, and whether they are the same together is known then."""
+        try:
+            together = self._forward(placed)
+            offsets = [one.sequence.position_offset for one in placed]
+        except UNFIT:
+            together, offsets = None, []
+        alone = torch.cat([self._forward([one]) for one in placed])  # raises where a prompt is what is wrong
+        sound = [index for index, logits in enumerate(alone) if torch.isfinite(logits).all()]
+        if sound:
+            self._is_exact[has_images] = together is not None and all(
+                offsets[index] == placed[index].sequence.position_offset
+                and agree(together[index : index + 1], alone[index : index + 1])
+                for index in sound
+            )
+            if not self._is_exact[has_images]:
+                logger.warning(
+                    "%s scores prompts %s otherwise when several are read together: each is read alone.",
+                    type(self._model).__name__,
+                    "with images" if has_images else "without images",
+                )
+        return alone
+
+    def _forward(self, placed: Ordered[Placed]) -> Tensor:
+        device, dtype = self._model.device, self._model.dtype
+        prompts, features = self._image_features.replace_pixels([one.sequence.prompt for one in placed])
+        lengths = [prompt.num_tokens for prompt in prompts]
+        padded = [
+            prompt.input_ids + (self._padding_id,) * (max(lengths) - prompt.num_tokens) for prompt in prompts
+        ]
+        input_ids = torch.tensor(padded, device=device)
+        tensors = {
+            name: tensor.to(device, dtype if tensor.is_floating_point() else None)
+            for name, tensor in join_tensors(prompts, max(lengths)).items()
+        }
+        if hasattr(self._inner, "rope_deltas"):  # Qwen-VL keeps those of the last prompts
+            self._inner.rope_deltas = None
+        self._routing.set([one.sequence.slot for one in placed], device)
+        cache = DynamicCache()
+        logits = last_logits(
+            self._model,
+            lengths,
+            input_ids=input_ids,
+            attention_mask=torch.ones_like(input_ids),  # what is padded is seen by padding alone
+            past_key_values=cache,
+            **tensors,
+            **features,
+        )
+        self._cache.write([one.row for one in placed], cache)
+        deltas = getattr(self._inner, "rope_deltas", None)
+        offsets = [0] * len(placed) if deltas is None else deltas.flatten().tolist()
+        for one, offset in zip(placed, offsets, strict=True):
+            one.sequence.position_offset = int(offset)
+        return logits
+
+
+def groups(lengths: Ordered[int]) -> list[list[int]]:
+    """Which are read together, by their places in `lengths`: those of like length, the longest first."""
+    found: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
+        group = [*found[-1], index] if found else []
+        padded = len(group) * lengths[group[0]] if group else 0
+        if group and padded - sum(lengths[one] for one in group) <= MAX_PADDING * padded:
+            found[-1] = group
+        else:
+            found.append([index])
+    return found
