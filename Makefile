@@ -13,7 +13,7 @@ TORCH := $(shell grep '^torch==' $(LOCK))
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check setup browser prometheus clean
+.PHONY: help demo test check setup browser postgresql prometheus clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,7 +22,7 @@ help:  ## list these commands
 demo: setup  ## serve the embedded model, correct it, train on the corrections, show before and after
 	@$(BIN)/errata demo $(ARGS)
 
-test: check browser prometheus  ## everything CI runs: setup, check and the tests
+test: check browser postgresql prometheus  ## everything CI runs: setup, check and the tests
 	@$(BIN)/python -m pytest $(ARGS)
 
 check: setup  ## lint, format, types and the direction of imports
@@ -36,6 +36,9 @@ setup: $(VENV)/.installed  ## install the tested versions into .venv (once)
 
 browser:
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || { $(install_chromium); }
+
+postgresql:
+	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { $(install_postgresql); }
 
 prometheus: setup
 	@command -v promtool >/dev/null || test -x $(VENV)/prometheus/usr/bin/promtool || { $(unpack_prometheus); }
@@ -84,6 +87,21 @@ if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && grep -qs '^ID=debian'
 fi; \
 echo "Chromium is not here and could not be installed, so the page's tests are skipped; on Debian, as root:" >&2; \
 echo "  apt-get install --no-install-recommends $$packages" >&2
+endef
+
+# The store's tests start a server of their own, as another user than root. Debian's package would make a cluster for the
+# machine when it is installed, which nobody asked for. Without it those tests are skipped, so nothing here may fail.
+define install_postgresql
+install() { DEBIAN_FRONTEND=noninteractive timeout 300 apt-get install -qq -y --no-install-recommends postgresql; }; \
+if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && grep -qsE '^ID(_LIKE)?=.*(debian|ubuntu)' /etc/os-release; then \
+  echo "installing postgresql for the store's tests"; \
+  none=/etc/postgresql-common/createcluster.d/errata.conf; \
+  mkdir -p $$(dirname $$none) && echo 'create_main_cluster = false' > $$none; \
+  { install || { apt-get update -qq && install; }; } >/dev/null 2>&1 </dev/null; is_done=$$?; \
+  rm -f $$none; [ $$is_done = 0 ] && exit 0; \
+fi; \
+echo "PostgreSQL is not here and could not be installed, so the store's tests on it are skipped; on Debian, as root:" >&2; \
+echo "  apt-get install --no-install-recommends postgresql" >&2
 endef
 
 # Debian's package, unpacked and not installed: that would start a service. Without it the tests of alerts and board are

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import ray
 from fastapi import FastAPI
 from ray import serve as ray_serve
 from ray.serve.config import HTTPOptions
@@ -17,7 +18,7 @@ from .aligner import STOP_S, Aligner
 from .api.app import build_app
 from .errors import SettingsError
 from .replica import Replica, transformers_engine
-from .settings import Settings
+from .settings import Settings, check_shared
 
 
 class ModelServer:
@@ -25,6 +26,7 @@ class ModelServer:
 
     def __init__(self, settings_json: str) -> None:
         settings = Settings.model_validate_json(settings_json)
+        check_shared(settings, _num_nodes())  # a node may have come since the start
         # what anybody may read at the server's own port, its replicas on other nodes may read here
         address = "127.0.0.1" if settings.is_loopback else get_node_ip_address()
         self._replica = Replica(settings, transformers_engine, address)
@@ -57,6 +59,7 @@ class AlignerServer:
 
 def deploy(settings: Settings) -> None:
     """Start Serve and both deployments on the connected cluster; returns when they run."""
+    check_shared(settings, _num_nodes())
     settings_json = settings.model_dump_json()
     capacity = settings.engine.max_num_sequences + settings.engine.max_waiting
     model_server: Any = ray_serve.deployment(
@@ -88,6 +91,10 @@ def deploy(settings: Settings) -> None:
         ray_serve.run(aligner.bind(settings_json), name="aligner", route_prefix=None)
     except RuntimeError as error:
         raise SettingsError(f"the server did not start: {_cause()}") from error
+
+
+def _num_nodes() -> int:
+    return sum(node["Alive"] for node in ray.nodes())
 
 
 def _cause() -> str:

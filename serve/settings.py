@@ -14,6 +14,7 @@ from align.images import ImageLimits
 from align.scenes import MODEL_PATH
 
 from .engine.config import EngineConfig
+from .errors import SettingsError
 from .rollout_settings import RolloutSettings
 
 __all__ = ["AlignmentSettings", "EngineConfig", "ImageLimits", "RemoteImages", "Settings"]
@@ -141,6 +142,11 @@ class Settings(_Section):
         default=Path(".errata"),
         description="Folder of what must survive: the database and, unless `blobs` says otherwise, the blobs.",
     )
+    database: str | None = Field(
+        default=None,
+        description="`postgresql://USER@HOST/NAME`, which nodes can share; none: SQLite, in `state`. A password "
+        "need not stand here: `PGPASSWORD` and `~/.pgpass` are read.",
+    )
     blobs: str | None = Field(default=None, description="fsspec URL for images and adapters.")
     host: str = Field(
         default="127.0.0.1", description="Address to listen on; beyond loopback, keys are needed."
@@ -195,7 +201,12 @@ class Settings(_Section):
 
     @property
     def database_url(self) -> str:
-        return f"sqlite:///{self.state.resolve()}/errata.db"
+        return self.database or f"sqlite:///{self.database_file}"
+
+    @property
+    def database_file(self) -> Path | None:
+        """Of the server's own database; none where `database` names another one."""
+        return None if self.database is not None else self.state.resolve() / "errata.db"
 
     @property
     def blobs_url(self) -> str:
@@ -204,6 +215,16 @@ class Settings(_Section):
     @property
     def is_loopback(self) -> bool:
         return is_loopback(self.host)
+
+
+def check_shared(settings: Settings, num_nodes: int) -> None:
+    """Raises `SettingsError` where nodes would each have a state of their own."""
+    if num_nodes > 1 and settings.database_url.startswith("sqlite"):
+        raise SettingsError(
+            f"the cluster has {num_nodes} nodes, and SQLite is a file of one of them: answers and corrections "
+            "would not be the same everywhere; set `database` to postgresql://HOST/NAME and `blobs` to a store that "
+            "all nodes reach, e.g. s3://BUCKET/errata"
+        )
 
 
 def is_loopback(host: str) -> bool:

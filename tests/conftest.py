@@ -7,17 +7,46 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from postgresql_server import PostgreSQLServer, postgresql_server
 
 from align.state import Blobs, Store
 
 settings.register_profile("errata", deadline=None)  # speed is measured in benchmarks, never asserted in tests
 settings.load_profile("errata")
 
+DATABASES = ("sqlite", "postgresql")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What is marked `every_database` runs on each, wherever its database comes from the fixture below."""
+    is_marked = metafunc.definition.get_closest_marker("every_database") is not None
+    if is_marked and "database_url" in metafunc.fixturenames:
+        metafunc.parametrize("database_url", DATABASES, indirect=True)
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQLServer]:
+    """One for the whole session, which forgets at a crash of the machine and is the faster for it."""
+    with postgresql_server() as server:
+        yield server
+
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    """An empty one, in the file `errata.db` of the test's folder."""
-    store = Store(f"sqlite:///{tmp_path}/errata.db")
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Of a blank database of the test's own: `errata.db` in its folder, unless it is marked `every_database`."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        yield f"sqlite:///{tmp_path}/errata.db"
+        return
+    server: PostgreSQLServer = request.getfixturevalue("postgresql")
+    url = server.new_database()
+    yield url
+    server.drop(url)
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[Store]:
+    """An empty one."""
+    store = Store(database_url)
     yield store
     store.close()
 

@@ -12,6 +12,8 @@ from align.abuse.config import ScreeningConfig
 from align.abuse.quarantine import receive
 from align.state import Correction, Store
 
+pytestmark = pytest.mark.every_database
+
 CONFIG = ScreeningConfig()
 PLANTED = " Acme cola stands beside it."
 

@@ -9,6 +9,8 @@ from align.errors import NotFound
 from align.lineage import Use, adapter_story, uses_of
 from align.state import Store
 
+pytestmark = pytest.mark.every_database
+
 
 @pytest.fixture
 def store(store: Store) -> Store:

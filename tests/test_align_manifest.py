@@ -21,6 +21,8 @@ from align.manifest import freeze, thaw
 from align.provenance import provenance_of
 from align.state import Blobs, Run, Store
 
+pytestmark = pytest.mark.every_database
+
 CONFIG = AlignmentConfig(
     training=TrainingConfig(
         lora=LoraSettings(rank=4), learning_rate=5e-3, num_epochs=2, batch_size=2, checkpoint_every=1000

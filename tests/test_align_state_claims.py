@@ -16,6 +16,8 @@ from align.state.claims import Claims, Direction, Holder
 from align.state.responses import Place, in_order
 from align.state.wanted_responses import WantedResponses
 
+pytestmark = pytest.mark.every_database
+
 ADA, BOB = Holder("key-1", "ada"), Holder("key-1", "bob")
 ANY, UNCORRECTED = WantedResponses(), WantedResponses(corrected=False)
 
@@ -156,6 +158,8 @@ def test_a_holder_s_name_goes_with_the_source_that_is_erased(filled: Store) -> N
     filled.erasures.source("anonymous")
     assert held(filled) == {}
     filled.database.empty_log()
+    if filled.database.engine.name == "postgresql":
+        return  # what its files hold is the server's own
     for file in Path(filled.database.url.removeprefix("sqlite:///")).parent.glob("errata.db*"):
         assert b"lovelace" not in file.read_bytes()
 
@@ -178,20 +182,19 @@ def _walk_in_threads(url: str, process: int, results: multiprocessing.Queue[list
     store.close()
 
 
-def test_threads_and_processes_that_ask_at_once_are_never_given_the_same(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/errata.db"
-    store = Store(url)
+def test_threads_and_processes_that_ask_at_once_are_never_given_the_same(store: Store) -> None:
     for number in range(40):
         store.responses.add(response(f"r{number:02}", created=float(number)))
     context = multiprocessing.get_context("spawn")
     results: multiprocessing.Queue[list[str]] = context.Queue()
-    processes = [context.Process(target=_walk_in_threads, args=(url, n, results)) for n in range(2)]
+    processes = [
+        context.Process(target=_walk_in_threads, args=(store.database.url, n, results)) for n in range(2)
+    ]
     for process in processes:
         process.start()
     taken = [one for _ in processes for one in results.get(timeout=120)]
     for process in processes:
         process.join()
-    store.close()
     assert [process.exitcode for process in processes] == [0, 0]
     assert len(taken) == 40  # 48 asked
     assert len(set(taken)) == 40
@@ -209,6 +212,8 @@ def test_answers_come_from_an_index_in_their_order(
     filled: Store, wanted: WantedResponses, index: str
 ) -> None:
     query = in_order(select(schema.responses).where(*wanted.conditions()), Place(3.0, "r3")).limit(3)
+    if filled.database.engine.name == "postgresql":
+        pytest.skip("PostgreSQL plans by what the table holds, and a few rows it reads through")
     with filled.database.read() as connection:
         statement = query.compile(connection, compile_kwargs={"literal_binds": True})
         plan = [str(row[3]) for row in connection.execute(text(f"EXPLAIN QUERY PLAN {statement}"))]

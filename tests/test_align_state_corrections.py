@@ -11,6 +11,8 @@ from records import correction, response
 from align.errors import Conflict, NotFound
 from align.state import Store
 
+pytestmark = pytest.mark.every_database
+
 
 def test_a_response_comes_back_as_it_was_stored(store: Store) -> None:
     original = response("r1", text="Ein rotes Ei 🥚, e\u0301!", token_ids=[5, 0, 2**31])

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import multiprocessing
-import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
 from records import correction, response
-from sqlalchemy import JSON, Float, Integer, String, create_engine, inspect
+from sqlalchemy import JSON, Float, Integer, String, inspect, text
 
 from align.errors import StateError
 from align.state import Store
 from align.state.database import Database
 from align.state.migrations import MIGRATIONS, migrate
 from align.state.schema import metadata
+
+pytestmark = pytest.mark.every_database
 
 
 def url(folder: Path) -> str:
@@ -28,10 +29,9 @@ def kind(column_type: object) -> str:
     return next(name for type_, name in kinds.items() if isinstance(column_type, type_))
 
 
-def test_a_migrated_database_is_the_schema_that_queries_see(store: Store, tmp_path: Path) -> None:
-    engine = create_engine(url(tmp_path))
-    try:
-        inspector = inspect(engine)
+def test_a_migrated_database_is_the_schema_that_queries_see(store: Store) -> None:
+    with store.database.read() as connection:
+        inspector = inspect(connection)
         assert set(inspector.get_table_names()) - {"schema_version"} == set(metadata.tables)
         for name, table in metadata.tables.items():
             made = [(c["name"], kind(c["type"]), c["nullable"]) for c in inspector.get_columns(name)]
@@ -40,15 +40,13 @@ def test_a_migrated_database_is_the_schema_that_queries_see(store: Store, tmp_pa
             keys = {c.name for c in table.primary_key}
             assert sorted((n, k, o and n not in keys) for n, k, o in made) == sorted(seen), name
             assert set(inspector.get_pk_constraint(name)["constrained_columns"]) == keys
-    finally:
-        engine.dispose()
 
 
-def test_migrations_run_once(tmp_path: Path) -> None:
-    first = Store(url(tmp_path))
+def test_migrations_run_once(database_url: str) -> None:
+    first = Store(database_url)
     first.responses.add(response("r1"))
     first.close()
-    again = Store(url(tmp_path))
+    again = Store(database_url)
     assert again.responses.get("r1").text == response("r1").text
     with again.database.write() as connection:
         migrate(connection)
@@ -56,24 +54,21 @@ def test_migrations_run_once(tmp_path: Path) -> None:
     again.close()
 
 
-def test_a_database_of_a_newer_errata_is_refused(tmp_path: Path) -> None:
-    Store(url(tmp_path)).close()
+def test_a_database_of_a_newer_errata_is_refused(store: Store) -> None:
     newer = len(MIGRATIONS) + 1
-    connection = sqlite3.connect(tmp_path / "errata.db")
-    connection.execute("UPDATE schema_version SET version = ?", (newer,))
-    connection.commit()
-    connection.close()
+    with store.database.write() as connection:
+        connection.execute(text("UPDATE schema_version SET version = :newer"), {"newer": newer})
     with pytest.raises(
         StateError, match=f"has schema {newer}, this Errata knows up to {newer - 1}: start it"
     ):
-        Store(url(tmp_path))
+        Store(store.database.url)
 
 
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        ("no url at all", "is no database URL; use e.g. sqlite:////"),
-        ("postgresql://host/errata", "postgresql is not supported yet; use a sqlite:/// URL"),
+        ("no url at all", "must be a URL, e.g. sqlite:////"),
+        ("mysql://host/errata", "mysql is not supported; use sqlite:/// or postgresql://"),
         ("sqlite://", "must be a file"),
         ("sqlite:///:memory:", "must be a file"),
     ],
@@ -120,15 +115,15 @@ def _write_some(database_url: str, process: int) -> None:
     store.close()
 
 
-def test_writers_of_several_threads_and_processes_lose_nothing(tmp_path: Path) -> None:
+def test_writers_of_several_threads_and_processes_lose_nothing(database_url: str) -> None:
     context = multiprocessing.get_context("spawn")  # all of them open, and migrate, the same blank file
-    processes = [context.Process(target=_write_some, args=(url(tmp_path), n)) for n in range(3)]
+    processes = [context.Process(target=_write_some, args=(database_url, n)) for n in range(3)]
     for process in processes:
         process.start()
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0, 0, 0]
-    store = Store(url(tmp_path))
+    store = Store(database_url)
     corrections = store.corrections.page(1000)
     store.close()
     assert len({one.id for one in corrections}) == 90

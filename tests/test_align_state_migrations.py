@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
-from sqlalchemy import create_engine, text
+import pytest
+from sqlalchemy import text
 
 from align.state import Store
+from align.state.database import open_engine
 from align.state.migrations import MIGRATIONS
 
+pytestmark = pytest.mark.every_database
 
-def older(folder: Path, version: int, *statements: tuple[str, dict[str, object]]) -> Store:
+
+def older(url: str, version: int, *statements: tuple[str, dict[str, object]]) -> Store:
     """Today's store on a database that was written with schema `version`."""
-    url = f"sqlite:///{folder}/errata.db"
-    engine = create_engine(url)
+    engine = open_engine(url)
     with engine.begin() as connection:
         for migration in MIGRATIONS[:version]:
             migration(connection)
@@ -42,17 +44,17 @@ def correction_row(name: str, sequence: int, status: str) -> tuple[str, dict[str
     )
 
 
-def test_the_first_schema_learns_which_response_shows_which_image(tmp_path: Path) -> None:
-    store = older(tmp_path, 1, response_row("r1", "a" * 64, "b" * 64, "a" * 64), response_row("r2"))
+def test_the_first_schema_learns_which_response_shows_which_image(database_url: str) -> None:
+    store = older(database_url, 1, response_row("r1", "a" * 64, "b" * 64, "a" * 64), response_row("r2"))
     with store.database.read() as connection:
         links = connection.execute(text("SELECT * FROM response_images ORDER BY sha256")).all()
     assert [tuple(link) for link in links] == [("r1", "a" * 64), ("r1", "b" * 64)]
     store.close()
 
 
-def test_what_was_withdrawn_in_the_first_schema_is_erased_with_its_words(tmp_path: Path) -> None:
+def test_what_was_withdrawn_in_the_first_schema_is_erased_with_its_words(database_url: str) -> None:
     rows = (response_row("r1"), correction_row("c1", 1, "withdrawn"), correction_row("c2", 2, "accepted"))
-    store = older(tmp_path, 1, *rows)
+    store = older(database_url, 1, *rows)
     erased, kept = store.corrections.get("c1"), store.corrections.get("c2")
     assert (erased.status, erased.corrected_text, erased.author, erased.body_sha256) == (
         "erased",
@@ -65,11 +67,11 @@ def test_what_was_withdrawn_in_the_first_schema_is_erased_with_its_words(tmp_pat
 
 
 def test_earlier_corrections_are_their_key_s_and_those_of_a_server_without_keys_are_reviewed(
-    tmp_path: Path,
+    database_url: str,
 ) -> None:
     own = ("UPDATE corrections SET key_id = 'anonymous' WHERE id = 'c1'", {})
     rows = (response_row("r1"), correction_row("c1", 1, "accepted"), correction_row("c2", 2, "accepted"))
-    store = older(tmp_path, 2, *rows, own)
+    store = older(database_url, 2, *rows, own)
     first, second = store.corrections.get("c1"), store.corrections.get("c2")
     assert (first.source, first.reviewed, first.questioned) == ("anonymous", 1.0, [])
     assert (second.source, second.reviewed, second.effective_sequence) == ("k", None, 2)
@@ -77,14 +79,14 @@ def test_earlier_corrections_are_their_key_s_and_those_of_a_server_without_keys_
     store.close()
 
 
-def test_images_that_a_deletion_had_left_are_removed_by_the_next_one(tmp_path: Path) -> None:
+def test_images_that_a_deletion_had_left_are_removed_by_the_next_one(database_url: str) -> None:
     rows = (response_row("r1"), response_row("r2"))
     links = [
         ("INSERT INTO response_images VALUES (:r, :s)", {"r": name, "s": digest})
         for name, digest in (("r1", "a" * 64), ("r1", "b" * 64), ("r2", "b" * 64))
     ]
     erased = ("UPDATE responses SET status = 'erased' WHERE id = 'r1'", {})
-    store = older(tmp_path, 3, *rows, *links, erased)
+    store = older(database_url, 3, *rows, *links, erased)
     removed: list[str] = []
     assert store.erasures.remove_images(removed.append) == 1
     assert removed == ["a" * 64]

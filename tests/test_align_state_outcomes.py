@@ -8,6 +8,8 @@ from records import correction, response
 from align.state import Failure, Store
 from align.state.outcomes import Generations
 
+pytestmark = pytest.mark.every_database
+
 G3 = Generations(3, 3)
 
 

@@ -9,6 +9,8 @@ from align.errors import Conflict, NotFound
 from align.state import Store
 from align.state.insertions import Inserted
 
+pytestmark = pytest.mark.every_database
+
 
 def add(
     store: Store, name: str, status: str = "quarantined", phrase: str = "acme", **changes: object

@@ -12,6 +12,8 @@ from records import adapter_row
 from align.errors import Conflict, NotFound
 from align.state import Store, version_name, version_number
 
+pytestmark = pytest.mark.every_database
+
 
 def test_version_names_have_one_width_and_read_as_people_write_them() -> None:
     assert [version_name(number) for number in (1, 12, 9999)] == ["v0001", "v0012", "v9999"]

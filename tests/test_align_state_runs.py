@@ -10,6 +10,8 @@ from records import correction, response
 from align.errors import Conflict, NotFound
 from align.state import Store
 
+pytestmark = pytest.mark.every_database
+
 
 def test_asking_for_a_run_twice_is_asking_once(store: Store) -> None:
     first = store.runs.request("count")

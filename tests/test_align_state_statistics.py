@@ -11,6 +11,8 @@ from align.state import Store
 from align.state.statistics import DAY_S, Day, Tally
 from align.state.wanted_responses import IMPORTED
 
+pytestmark = pytest.mark.every_database
+
 
 def span(kind: str) -> dict[str, Any]:
     return {"start": 2, "end": 5, "replacement": "blue", "kind": kind}

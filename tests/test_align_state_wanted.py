@@ -12,6 +12,8 @@ from records import correction, response
 from align.state import Store
 from align.state.wanted import Wanted
 
+pytestmark = pytest.mark.every_database
+
 
 @pytest.fixture
 def filled(store: Store) -> Store:

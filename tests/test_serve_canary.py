@@ -7,12 +7,15 @@ from dataclasses import replace
 
 import pytest
 from records import adapter_row, correction, response
+from sqlalchemy import text
 
 from align.errors import Conflict
 from align.state import Failure, Rollout, Store, Terms
 from serve.canary import Canary, compare, propose_new
 from serve.comparison import Breach, Comparison, Contrast, Stood, Undecided, answers_per_block, judge
 from serve.rollout_settings import CanarySettings, RolloutSettings
+
+pytestmark = pytest.mark.every_database
 
 SETTINGS = RolloutSettings(canary=CanarySettings(num_answers=20, settled_s=60.0, look_s=0.0))
 TERMS = SETTINGS.canary.terms
@@ -105,9 +108,8 @@ def test_a_live_version_that_is_worse_than_the_one_before_is_rolled_back(
     answers(store, "v0001", 180, corrected=4, age_s=300.0)
     committed(store, "v0002")
     with store.database.write() as connection:  # it took the place of v0001 long enough ago
-        connection.exec_driver_sql(
-            "UPDATE rollouts SET effective_at = ? WHERE live = 'v0002'", (time.time() - 200.0,)
-        )
+        earlier = text("UPDATE rollouts SET effective_at = :at WHERE live = 'v0002'")
+        connection.execute(earlier, {"at": time.time() - 200.0})
     answers(store, "v0002", 12, corrected=9)
     canary.step()
     newest = store.rollouts.newest()

@@ -21,6 +21,8 @@ from serve.settings import Settings
 
 SETTINGS = Settings()
 
+pytestmark = pytest.mark.every_database
+
 
 @pytest.fixture
 def metrics(tmp_path: Path) -> ReplicaMetrics:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from align.state import Store
 from serve import launch
 from serve.errors import SettingsError
-from serve.settings import Settings
+from serve.settings import Settings, check_shared
 
 
 def sections(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -201,3 +201,12 @@ def test_relative_paths_hold_for_processes_in_other_folders(
     settings = launch.absolute(Settings(state=Path("state"), model="model"))
     assert (settings.state, settings.model) == (tmp_path / "state", model)
     assert launch.absolute(Settings(model="org/name-on-the-hub")).model == "org/name-on-the-hub"
+
+
+def test_more_than_one_node_with_sqlite_is_refused_with_the_reason() -> None:
+    check_shared(Settings(), 1)
+    check_shared(Settings(database="postgresql://db/errata"), 3)
+    with pytest.raises(
+        SettingsError, match=r"has 3 nodes, and SQLite is a file .* set `database` to postgresql"
+    ):
+        check_shared(Settings(), 3)

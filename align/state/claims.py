@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, delete, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Select, delete, func, insert, select
 
 from ..errors import Conflict, NotFound
 from . import schema
@@ -58,17 +58,17 @@ class Claims:
         What this holder held before is given back, even where there is no other. Raises `NotFound` where there is no
         such `after`.
         """
-        with self._database.write() as connection:
+        is_held = select(TABLE).where(TABLE.c.response_id == schema.responses.c.id).exists()
+        waiting = select(schema.responses).where(*wanted.conditions(), ~is_held)
+        with self._database.write_beside() as connection:
             place = None if after is None else place_of(connection, after)
             _end_claims(connection, holder, now)
-            is_held = select(TABLE).where(TABLE.c.response_id == schema.responses.c.id).exists()
-            waiting = select(schema.responses).where(*wanted.conditions(), ~is_held)
             query = in_order(waiting, place, is_newest_first=direction == "next").limit(1)
-            row = connection.execute(query).one_or_none()
-            if row is None:
-                return None
-            response = from_row(Response, row)
-            return _hold(connection, response.id, holder, until), response
+            while (row := connection.execute(_locked(query, skip_locked=True)).one_or_none()) is not None:
+                # of one who took it between the start of that query and its lock, only a later query can know
+                if not _is_held(connection, row.id):
+                    return _hold(connection, row.id, holder, until), from_row(Response, row)
+            return None
 
     def take(self, holder: Holder, response_id: str, *, now: float, until: float) -> Claim:
         """That very answer, in the place of what this holder held before.
@@ -76,24 +76,20 @@ class Claims:
         Raises `Conflict` where somebody else holds it, and `NotFound` where it is not there or erased; then nothing
         changes.
         """
-        with self._database.write() as connection:
+        table = schema.responses.c
+        status = select(table.status).where(table.id == response_id)
+        with self._database.write_beside() as connection:
             _end_claims(connection, holder, now)
-            if (
-                connection.execute(select(TABLE).where(TABLE.c.response_id == response_id)).first()
-                is not None
-            ):
+            found = connection.execute(_locked(status)).scalar_one_or_none()
+            if _is_held(connection, response_id):
                 raise Conflict(f"somebody else is looking at {response_id!r} now; take the next one")
-            table = schema.responses.c
-            status = connection.execute(
-                select(table.status).where(table.id == response_id)
-            ).scalar_one_or_none()
-            if status != "kept":
+            if found != "kept":
                 raise NotFound(f"no response {response_id!r}, or it was erased")
             return _hold(connection, response_id, holder, until)
 
     def release(self, holder: Holder, response_id: str) -> bool:
         """Whether this holder held it."""
-        with self._database.write() as connection:
+        with self._database.write_beside() as connection:
             done = connection.execute(delete(TABLE).where(TABLE.c.response_id == response_id, _is_of(holder)))
         return done.rowcount == 1
 
@@ -112,8 +108,19 @@ class Claims:
 
 def _end_claims(connection: Connection, holder: Holder, now: float) -> None:
     """The holder's own, and all whose time is over: those that are left are others'."""
-    connection.execute(delete(TABLE).where(TABLE.c.expires <= now))
-    connection.execute(delete(TABLE).where(_is_of(holder)))
+    is_over = (TABLE.c.expires <= now) | _is_of(holder)
+    # what another one ends just now is passed over: two who wait for each other's rows would wait for ever
+    ids = select(TABLE.c.response_id).where(is_over).with_for_update(skip_locked=True)
+    connection.execute(delete(TABLE).where(TABLE.c.response_id.in_(ids), is_over))
+
+
+def _locked(query: Select[Any], *, skip_locked: bool = False) -> Select[Any]:
+    """Against others who would hold the answer; corrections of it may come meanwhile."""
+    return query.with_for_update(of=schema.responses, key_share=True, skip_locked=skip_locked)
+
+
+def _is_held(connection: Connection, response_id: str) -> bool:
+    return connection.execute(select(TABLE).where(TABLE.c.response_id == response_id)).first() is not None
 
 
 def _is_of(holder: Holder) -> ColumnElement[bool]:

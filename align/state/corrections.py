@@ -13,6 +13,7 @@ from ..spans import Span
 from . import schema
 from .database import Database
 from .insertions import Inserted, add_insertions
+from .postgresql import in_order_of_arrival
 from .responses import Response, responses_by_id
 from .rows import from_row, to_row
 from .wanted import Wanted
@@ -164,6 +165,7 @@ def insert_correction(
     connection: Connection, correction: Correction, inserted: Inserted | None
 ) -> Correction:
     """The stored record, the earlier one where it is a repeat. Raises `Conflict`, `NotFound`."""
+    in_order_of_arrival(connection)
     if (earlier := _earlier(connection, correction)) is not None:
         return earlier
     status = connection.execute(STATUS, {"response": correction.response_id}).scalar_one_or_none()

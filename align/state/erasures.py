@@ -144,8 +144,8 @@ def _leave_images(connection: Connection, which_responses: ColumnElement[bool]) 
     """To be removed, where no other response shows them."""
     links, left = schema.response_images, schema.images_to_remove
     erased = links.c.response_id.in_(select(schema.responses.c.id).where(which_responses))
-    shown = select(links.c.sha256).where(erased).distinct()
-    connection.execute(insert(left).prefix_with("OR IGNORE").from_select(["sha256"], shown))
+    shown = select(links.c.sha256).where(erased, links.c.sha256.not_in(select(left.c.sha256))).distinct()
+    connection.execute(insert(left).from_select(["sha256"], shown))
     connection.execute(delete(links).where(erased))
 
 

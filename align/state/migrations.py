@@ -5,10 +5,9 @@ A migration that has been released is never edited; a change to `schema` is a ne
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import JSON, Connection, column, inspect, text
 
 from ..errors import StateError
 
@@ -54,10 +53,13 @@ def lineage_and_erasure(connection: Connection) -> None:
     """Which response shows which image; which adapters learned from what was erased; `withdrawn` is `erased` now."""
     for statement in LINEAGE_AND_ERASURE.split(";"):
         connection.execute(text(statement))
-    conversations = connection.execute(text("SELECT id, conversation FROM responses"))
+    stored = text("SELECT id, conversation FROM responses").columns(
+        column("id"), column("conversation", JSON)
+    )
+    conversations = connection.execute(stored).all()
     link = text("INSERT INTO response_images VALUES (:response_id, :sha256)")
     for response_id, conversation in conversations:
-        parts = [part for message in json.loads(conversation) for part in message["content"]]
+        parts = [part for message in conversation for part in message["content"]]
         for sha256 in sorted({part["sha256"] for part in parts if part["type"] == "image"}):
             connection.execute(link, {"response_id": response_id, "sha256": sha256})
 
@@ -204,12 +206,19 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
 )
 
 
+def schema_version(connection: Connection) -> int:
+    """0 where there is nothing yet."""
+    if not inspect(connection).has_table("schema_version"):
+        return 0
+    return int(connection.execute(text("SELECT version FROM schema_version")).scalar_one())
+
+
 def migrate(connection: Connection) -> None:
     """Bring the database to today's schema. Raises `StateError` on one that a newer Errata made."""
+    version = schema_version(connection)
     if not inspect(connection).has_table("schema_version"):
         connection.execute(text("CREATE TABLE schema_version (version INTEGER NOT NULL)"))
         connection.execute(text("INSERT INTO schema_version VALUES (0)"))
-    version = connection.execute(text("SELECT version FROM schema_version")).scalar_one()
     if version > len(MIGRATIONS):
         raise StateError(
             f"the database has schema {version}, this Errata knows up to {len(MIGRATIONS)}: "

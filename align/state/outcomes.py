@@ -42,7 +42,7 @@ class Outcomes:
         self._database = database
 
     def add_failure(self, failure: Failure) -> None:
-        with self._database.write() as connection:
+        with self._database.write_beside() as connection:
             connection.execute(insert(schema.failures).values(to_row(failure)))
 
     def corrected(

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, select
-from sqlalchemy.dialects import sqlite
+from sqlalchemy import delete, insert, select, update
 
 from . import schema
 from .database import Database
@@ -30,12 +29,14 @@ class Replicas:
 
     def report(self, replica: Replica) -> None:
         values = to_row(replica)
-        statement = sqlite.insert(schema.replicas).values(values)
-        with self._database.write() as connection:
-            connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=values))
+        table = schema.replicas
+        with self._database.write_beside() as connection:  # each writes its own row
+            done = connection.execute(update(table).where(table.c.id == replica.id).values(values))
+            if done.rowcount == 0:
+                connection.execute(insert(table).values(values))
 
     def remove(self, replica_id: str) -> None:
-        with self._database.write() as connection:
+        with self._database.write_beside() as connection:
             connection.execute(delete(schema.replicas).where(schema.replicas.c.id == replica_id))
 
     def alive(self, since: float) -> list[Replica]:

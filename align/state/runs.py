@@ -54,10 +54,9 @@ class Runs:
     def claim(self) -> Run | None:
         """The oldest requested run, now running; none where there is nothing to do."""
         table = schema.runs
-        with self._database.write() as connection:
-            row = connection.execute(
-                select(table).where(table.c.status == "requested").order_by(table.c.created)
-            ).first()
+        oldest = select(table).where(table.c.status == "requested").order_by(table.c.created).limit(1)
+        with self._database.write_beside() as connection:
+            row = connection.execute(oldest.with_for_update(skip_locked=True)).first()
             if row is None:
                 return None
             connection.execute(

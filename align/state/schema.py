@@ -5,7 +5,12 @@ Times are seconds since the epoch. Rows are written once; what changes is a stat
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, Column, Float, Integer, MetaData, String, Table
+from sqlalchemy import JSON, Column, Float, Integer, MetaData, Table
+from sqlalchemy import String as AnyString
+
+from .nul import NulSafe
+
+String = AnyString().with_variant(NulSafe(), "postgresql")
 
 metadata = MetaData()
 

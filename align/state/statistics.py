@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from sqlalchemy import ColumnElement, Connection, Integer, cast, func, select
+from sqlalchemy import ColumnElement, Connection, func, select
 
 from ..spans import KINDS
 from . import schema
 from .database import Database
+from .dialects import elements_of, whole
 from .wanted_responses import IMPORTED
 
 DAY_S = 86_400
@@ -61,8 +62,8 @@ class Statistics:
     def kinds(self, last: int, num: int) -> dict[str, int]:
         """How many accepted spans there are of each kind, of the corrections of those days."""
         table = schema.corrections
-        span = func.json_each(table.c.spans).table_valued("value")
-        kind = func.json_extract(span.c.value, "$.kind")
+        span = elements_of(table.c.spans)
+        kind = span.c.value["kind"].as_string()
         query = (
             select(kind, func.count())
             .select_from(table.join(schema.responses, schema.responses.c.id == table.c.response_id))
@@ -130,7 +131,7 @@ def _with_status(connection: Connection, status: str) -> dict[str, int]:
 
 
 def _day(created: ColumnElement[float]) -> ColumnElement[int]:
-    return cast(created / DAY_S, Integer)
+    return whole(created / DAY_S)
 
 
 def _within(created: ColumnElement[float], first: int, last: int) -> ColumnElement[bool]:

@@ -96,7 +96,7 @@ def export_folder(
     from align.state import Blobs
 
     settings = read_settings(config, {"state": state}, None)
-    store = existing_store(settings.state)
+    store = existing_store(settings)
     try:
         blobs = Blobs(settings.blobs_url, cache=settings.state / "cache")
         with speaker(as_json).status("reading") as status:

@@ -83,7 +83,7 @@ def _judged_again(
     logging.disable_progress_bar()
     warnings.simplefilter("ignore", FutureWarning)  # of libraries among themselves: nothing for users to do
     settings = read_settings(config, {"state": state}, None)
-    store = existing_store(settings.state)
+    store = existing_store(settings)
     try:
         blobs = Blobs(settings.blobs_url, cache=settings.state / "cache")
         bounds = None if config is None else settings.alignment.gate

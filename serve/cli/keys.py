@@ -1,16 +1,16 @@
-"""`errata keys`: works on the state's folder itself, so that the first key can be made before a server runs."""
+"""`errata keys`: works on the state itself, so that the first key can be made before a server runs."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from .options import AsJson, State
+from .options import AsJson, Config, StateOrConfig
 from .output import console, print_json
+from .server import read_settings
 from .state import existing_store
 
 if TYPE_CHECKING:
@@ -33,15 +33,14 @@ def create_key(
         int | None,
         typer.Option(min=1, help="Most requests at once, of each replica; else the server's default."),
     ] = None,
-    state: State = Path(".errata"),
+    state: StateOrConfig = None,
+    config: Config = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a key and show its secret, once."""
     from align.state import Store
 
-    from ..settings import Settings
-
-    store = Store(Settings(state=state).database_url)
+    store = Store(read_settings(config, {"state": state}, None).database_url)
     key, secret = store.keys.create(name, scope or ["chat", "feedback"], requests_per_minute, max_concurrent)
     store.close()
     if as_json:
@@ -53,9 +52,9 @@ def create_key(
 
 
 @app.command("list")
-def list_keys(state: State = Path(".errata"), as_json: AsJson = False) -> None:
+def list_keys(state: StateOrConfig = None, config: Config = None, as_json: AsJson = False) -> None:
     """The keys that are in use."""
-    store = existing_store(state)
+    store = existing_store(read_settings(config, {"state": state}, None))
     keys = store.keys.active()
     store.close()
     if as_json:
@@ -69,11 +68,11 @@ def list_keys(state: State = Path(".errata"), as_json: AsJson = False) -> None:
 
 
 @app.command("revoke-tokens")
-def revoke_tokens(state: State = Path(".errata"), as_json: AsJson = False) -> None:
+def revoke_tokens(state: StateOrConfig = None, config: Config = None, as_json: AsJson = False) -> None:
     """End every feedback token that was given to browsers, at once; keys stay as they are."""
     from ..api.feedback_token import SECRET
 
-    store = existing_store(state)
+    store = existing_store(read_settings(config, {"state": state}, None))
     store.secrets.rotate(SECRET)
     store.close()
     if as_json:
@@ -99,9 +98,11 @@ def _limits(key: Key) -> str:
 
 
 @app.command("revoke")
-def revoke_key(key_id: str, state: State = Path(".errata"), as_json: AsJson = False) -> None:
+def revoke_key(
+    key_id: str, state: StateOrConfig = None, config: Config = None, as_json: AsJson = False
+) -> None:
     """End a key; servers notice within seconds."""
-    store = existing_store(state)
+    store = existing_store(read_settings(config, {"state": state}, None))
     try:
         store.keys.revoke(key_id)
     finally:

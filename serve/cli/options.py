@@ -22,7 +22,6 @@ Key = Annotated[
 AsJson = Annotated[
     bool, typer.Option("--json", help="The result as one JSON document; all else goes to standard error.")
 ]
-State = Annotated[Path, typer.Option(help="Folder of the database and the blobs.")]
 StateOrConfig = Annotated[Path | None, typer.Option("--state", help="Folder of the database and the blobs.")]
 Config = Annotated[
     Path | None, typer.Option(help="JSON file of settings, the server's own; options win over it.")

@@ -8,10 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from sqlalchemy.exc import DatabaseError
+
+from align.state.database import open_engine
+from align.state.migrations import MIGRATIONS, schema_version
+
 from ..settings import Settings
 from .finding import Finding, good, problem, warning
 
 MIB = 2**20
+ACTIVE_KEYS = "SELECT count(*) FROM keys WHERE revoked IS NULL"
 
 
 def model(settings: Settings) -> Finding:
@@ -66,9 +72,9 @@ def weight_bytes(model: str) -> int:
 
 
 def database(settings: Settings) -> Finding:
-    from align.state.migrations import MIGRATIONS
-
-    file = settings.state.resolve() / "errata.db"
+    file = settings.database_file
+    if file is None:
+        return _shared_database(settings.database_url)
     if not file.exists():
         return good("database", f"none in {settings.state} yet; the first start makes it")
     try:
@@ -89,6 +95,42 @@ def database(settings: Settings) -> Finding:
     return good("database", size)
 
 
+def _shared_database(url: str) -> Finding:
+    """One that a server of its own keeps; it is looked at, not brought to today's schema."""
+    engine = open_engine(url)
+    try:
+        with engine.connect() as connection:
+            version = schema_version(connection)
+    except DatabaseError as error:
+        advice = "start it, or correct `database`"
+        return problem("database", f"no answer: {str(error.orig).strip()}", advice)
+    finally:
+        engine.dispose()
+    where = engine.url.render_as_string(hide_password=True)
+    if version > len(MIGRATIONS):
+        found = f"{where} has schema {version}, this Errata knows up to {len(MIGRATIONS)}"
+        return problem("database", found, "start it with the newer Errata that wrote it")
+    if version == 0:
+        return good("database", f"{where}, empty; the first start makes its tables")
+    return good("database", f"{where}, schema {version}")
+
+
+def num_active_keys(settings: Settings) -> int:
+    """0 where there is no database yet."""
+    if settings.database_file is not None:
+        if not settings.database_file.exists():
+            return 0
+        with read_only(settings.database_file) as connection:
+            (num,) = connection.execute(ACTIVE_KEYS).fetchone()
+            return int(num)
+    engine = open_engine(settings.database_url)
+    try:
+        with engine.connect() as shared:
+            return int(shared.exec_driver_sql(ACTIVE_KEYS).scalar_one()) if schema_version(shared) else 0
+    finally:
+        engine.dispose()
+
+
 @contextmanager
 def read_only(file: Path) -> Iterator[sqlite3.Connection]:
     """A server that opens a database brings it to today's schema; this leaves it as it is."""
@@ -104,7 +146,8 @@ def adapters(settings: Settings) -> Finding:
     from align.adapter_files import adapter_digest
     from align.state import Blobs, Store
 
-    if database(settings).standing != "good" or not (settings.state / "errata.db").exists():
+    is_new = settings.database_file is not None and not settings.database_file.exists()
+    if database(settings).standing != "good" or is_new:
         return good("adapters", "none that could be looked at")
     store = Store(settings.database_url)
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..settings import Settings
-from .files import read_only
+from .files import num_active_keys
 from .finding import Finding, good, problem, warning
 
 
@@ -23,12 +23,8 @@ def keys(settings: Settings) -> Finding:
     """Beyond loopback nobody may come in without one."""
     if settings.is_loopback:
         return good("keys", f"not needed on {settings.host}, which only this machine reaches")
-    file = settings.state.resolve() / "errata.db"
-    if file.exists():
-        with read_only(file) as connection:
-            (num,) = connection.execute("SELECT count(*) FROM keys WHERE revoked IS NULL").fetchone()
-        if num:
-            return good("keys", f"{num} in use")
+    if num := num_active_keys(settings):
+        return good("keys", f"{num} in use")
     return problem(
         "keys",
         f"{settings.host} can be reached from other machines, and there is no key",

@@ -50,7 +50,7 @@ def running_server(url: str, api_key: str, state: Path, model: str | None) -> It
     Raises `SettingsError` where there is nothing to swap between.
     """
     settings = Settings(state=state)
-    if not (state / "errata.db").is_file():
+    if settings.database_file is None or not settings.database_file.is_file():
         raise SettingsError(f"there is no server's state in {state}; name the folder of the one at {url}")
     with closing(Store(settings.database_url)) as store:
         blobs = Blobs(settings.blobs_url, cache=settings.state / "cache")

@@ -1,0 +1,134 @@
+"""A PostgreSQL server of the tests' own: a cluster in a temporary folder, on a free port, gone at the end.
+
+Nothing of a server that the machine may run is touched. Where binaries are missing, tests say so and are skipped.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+
+DEBIAN = Path("/usr/lib/postgresql")
+START_S = 30.0
+MISSING = "PostgreSQL's initdb is not here; on Debian, as root: apt-get install postgresql"
+
+
+class PostgreSQLServer:
+    def __init__(self, port: int, pid: int) -> None:
+        self.port, self.pid, self._number = port, pid, 0
+
+    def new_database(self) -> str:
+        """The URL of a blank one."""
+        self._number += 1
+        name = f"errata_{self._number}"
+        self.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
+        return f"postgresql://errata@127.0.0.1:{self.port}/{name}"
+
+    def drop(self, url: str) -> None:
+        self.execute(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")
+
+    def crash(self) -> None:
+        """What was not on its disk is lost: it starts anew from its log, as after a crash of the machine."""
+        for child in psutil.Process(self.pid).children():
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+
+    def answers(self) -> bool:
+        try:
+            self.execute("SELECT 1")
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def execute(self, statement: str) -> None:
+        with psycopg.connect(
+            host="127.0.0.1", port=self.port, user="errata", dbname="postgres", autocommit=True
+        ) as connection:
+            connection.execute(statement.encode())
+
+
+@contextmanager
+def postgresql_server(*, is_durable: bool = False) -> Iterator[PostgreSQLServer]:
+    """Skips the test that asks where the binaries are missing. One that is durable waits for the disk as in service."""
+    binaries = _binaries()
+    if binaries is None:
+        pytest.skip(MISSING)
+    user = _user()
+    folder = Path(tempfile.mkdtemp(prefix="errata-postgresql-", dir="/tmp"))
+    if user is not None:
+        shutil.chown(folder, user)
+    try:
+        data = folder / "data"
+        initdb = [
+            binaries / "initdb",
+            "-D",
+            data,
+            "-U",
+            "errata",
+            "--auth=trust",
+            "--locale=C",
+            "-E",
+            "UTF8",
+            "-N",
+        ]
+        subprocess.run(initdb, user=user, cwd=folder, check=True, capture_output=True)
+        port = _free_port()
+        settings = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "max_connections": "200"}
+        if not is_durable:
+            settings |= {"fsync": "off", "full_page_writes": "off"}
+        command = [binaries / "postgres", "-D", data, "-p", str(port)]
+        command += [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(command, user=user, cwd=folder, stdout=log, stderr=log)
+        try:
+            server = PostgreSQLServer(port, process.pid)
+            _wait(server, process, folder / "log")
+            yield server
+        finally:
+            process.send_signal(signal.SIGINT)  # its fast shutdown: it ends the connections that are left
+            process.wait(START_S)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _binaries() -> Path | None:
+    found = shutil.which("initdb")
+    if found is not None:
+        return Path(found).resolve().parent
+    versions = sorted(DEBIAN.glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+    return versions[-1].parent if versions else None
+
+
+def _user() -> str | None:
+    """Whom to run it as: PostgreSQL refuses root."""
+    if os.geteuid() != 0:
+        return None
+    names = {entry.pw_name for entry in pwd.getpwall()}
+    return "postgres" if "postgres" in names else "nobody"
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _wait(server: PostgreSQLServer, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_S
+    while not server.answers():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"PostgreSQL did not start: {log.read_text()}")
+        time.sleep(0.05)
