@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+# Test processes side by side; 0 runs all tests in one, as a debugger needs it.
+JOBS ?= 2
 # Where torch's wheel comes from: a package index's address, or empty to choose (see CONTRIBUTING.md).
 TORCH_INDEX ?=
 
@@ -17,13 +19,13 @@ CPU_INDEX := https://download.pytorch.org/whl/cpu
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo 'Options: ARGS="..." (for the demo, or for pytest), PYTHON=python3.12, TORCH_INDEX=URL'
+	@echo 'Options: ARGS="..." (for the demo, or for pytest), JOBS=4 (test processes), PYTHON=python3.12, TORCH_INDEX=URL'
 
 demo: setup  ## serve the embedded model, correct it, train on the corrections, show before and after
 	@$(BIN)/errata demo $(ARGS)
 
 test: check browser postgresql prometheus  ## everything CI runs: setup, check and the tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 check: setup  ## lint, format, types and the direction of imports
 	@$(BIN)/ruff check .

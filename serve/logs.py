@@ -16,4 +16,4 @@ PROCESSORS = (
 
 
 def configure_logs() -> None:
-    structlog.configure(processors=PROCESSORS)
+    structlog.configure(processors=[*PROCESSORS])  # which it changes in place, where tests capture logs
