@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from corrections import accepted_answers, corrections
 from records import corrected, correction, served
+from sqlalchemy import update
 from structlog.testing import capture_logs
 from tiny_models import tiny_llava
 
@@ -19,7 +20,7 @@ from align.errors import Conflict, TrainingStopped
 from align.job import run_job
 from align.manifest import freeze, thaw
 from align.provenance import provenance_of
-from align.state import Blobs, Run, Store
+from align.state import Blobs, Run, Store, schema
 
 pytestmark = pytest.mark.every_database
 
@@ -103,8 +104,10 @@ def test_a_correction_that_was_rejected_meanwhile_is_not_learned(
 ) -> None:
     manifest = manifest_of(filled, blobs, base)
     with filled.database.write() as connection:
-        connection.exec_driver_sql(
-            "UPDATE corrections SET status = 'rejected' WHERE id = ?", (manifest["train"][1],)
+        connection.execute(
+            update(schema.corrections)
+            .values(status="rejected")
+            .where(schema.corrections.c.id == manifest["train"][1])
         )
     with pytest.raises(Conflict, match=f"correction {manifest['train'][1]} is rejected by now"):
         thaw(filled, blobs, manifest)
