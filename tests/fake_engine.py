@@ -54,6 +54,7 @@ class FakeEngine:
     submit_failure: Exception | None = None
     check_failure: Exception | None = None
     error_after: int | None = None  # words, then the sequence fails
+    num_reused_tokens: int = 0  # of each prompt, which its first word tells
     prepared: list[tuple[Conversation, dict[str, bytes]]] = field(default_factory=list)
     submitted: list[tuple[Sampling, str]] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
@@ -164,7 +165,9 @@ class FakeEngine:
                 return self._end(sequence_id, "cancelled")
             if self.is_closed or index == self.error_after:
                 return self._end(sequence_id, "error", "the fake engine broke")
-            self._say(speaker, Delta((index,), word, logprobs=_logprobs(index, word, sampling)))
+            num_reused = self.num_reused_tokens if index == 0 else 0
+            logprobs = _logprobs(index, word, sampling)
+            self._say(speaker, Delta((index,), word, logprobs=logprobs, num_reused_tokens=num_reused))
         return self._end(sequence_id, "stop" if num_words <= sampling.max_tokens else "length")
 
     def _say(self, speaker: Speaker, delta: Delta) -> None:

@@ -166,12 +166,19 @@ def test_an_answer_leaves_its_figures(tmp_path: Path) -> None:
         figures = samples(served)
         assert figures["errata_generated_tokens_total", "adapter=base", own] == words["completion_tokens"]
         assert figures["errata_prompt_tokens_total", "adapter=base", own] == words["prompt_tokens"]
+        read = "errata_read_prompt_tokens_total", "adapter=base", own
+        assert figures[*read, "source=new"] == words["prompt_tokens"]
+        assert figures[*read, "source=reused"] == 0
         assert figures["errata_first_token_seconds_count", "adapter=base", own] == 1.0
         assert figures["errata_token_seconds_count", "adapter=base", own] == 1.0
         assert figures["errata_record_seconds_count", own] == 1.0
         assert figures["errata_requests_in_progress", own] == 1.0, "the one that asks for the figures"
+        served.engine.num_reused_tokens = 3
         served.chat(store=False)
-        assert samples(served)["errata_record_seconds_count", own] == 1.0, "nothing was put on record"
+        figures = samples(served)
+        assert figures["errata_record_seconds_count", own] == 1.0, "nothing was put on record"
+        assert figures[*read, "source=new"] == 2 * words["prompt_tokens"] - 3
+        assert figures[*read, "source=reused"] == 3
 
 
 def test_figures_of_all_replicas_stand_on_one_page(tmp_path: Path) -> None:

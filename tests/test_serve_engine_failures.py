@@ -16,6 +16,7 @@ from transformers import AutoModelForImageTextToText
 
 from align.rendering import Rendered
 from serve.engine.config import EngineConfig
+from serve.engine.detokenizer import Detokenizer
 from serve.engine.engine import TransformersEngine
 from serve.engine.failure import OUT_OF_MEMORY, is_device_lost, reason
 from serve.engine.protocol import BASE, Sampling
@@ -161,16 +162,16 @@ def test_a_receiver_that_raises_does_not_stop_the_others(
 
 
 def test_a_tokenizer_that_fails_on_one_answer_ends_that_one_alone(
-    engine: TransformersEngine, expected: list[list[int]]
+    engine: TransformersEngine, expected: list[list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decode = engine._tokenizer.decode
+    push = Detokenizer.push
 
-    def fail_on_some(ids: list[int], **options: Any) -> str:
-        if ids[:1] == expected[1][:1]:
+    def fail_on_some(detokenizer: Detokenizer, token_id: int) -> str:
+        if token_id == expected[1][0] and not detokenizer._window:
             raise OverflowError("out of range integral type conversion attempted")
-        return str(decode(ids, **options))
+        return push(detokenizer, token_id)
 
-    engine._tokenizer.decode = fail_on_some
+    monkeypatch.setattr(Detokenizer, "push", fail_on_some)
     answers = [submit(engine, CONVERSATIONS[number]) for number in (0, 1, 2)]
     assert [answer.wait().finish_reason == "error" for answer in answers] == [False, True, False]
     assert [answers[0].token_ids, answers[2].token_ids] == [expected[0], expected[2]]

@@ -122,6 +122,8 @@ class World:
             **prompt.tensors,
         )
         assert answer.wait().token_ids == output[0, input_ids.shape[1] :].tolist()
+        reused = [delta.num_reused_tokens for delta in answer.deltas]
+        assert reused == [prompt.num_tokens - self.lengths[-1], *[0] * (len(reused) - 1)]
         return list(self.lengths)
 
 

@@ -53,6 +53,17 @@ def test_an_answer_that_breaks_off_within_a_character_ends_as_decode_ends() -> N
     assert "".join(emitted[:-1]) == "a"
 
 
+def test_a_tokenizer_with_a_way_of_its_own_is_asked_as_it_wants() -> None:
+    class Shouting(type(tokenizer())):  # type: ignore[misc]
+        def _decode(self, *arguments: Any, **options: Any) -> str:
+            return str(super()._decode(*arguments, **options)).upper()
+
+    shouting = Shouting(tokenizer_object=tokenizer().backend_tokenizer)
+    detokenizer = Detokenizer(shouting)
+    ids = tokenizer().encode("a dog", add_special_tokens=False)
+    assert "".join(map(detokenizer.push, ids)) == "A DOG"
+
+
 def test_special_tokens_have_no_text() -> None:
     assert pieces([2, 3, 4]) == ["", "", "", ""]
 

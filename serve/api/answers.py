@@ -197,6 +197,10 @@ class Answers:
                 self._store(completion, answer, answer.response_id, timings)
         metrics.responses.labels(completion.adapter, answer.finish_reason).inc()
         metrics.generated_tokens.labels(completion.adapter).inc(len(answer.token_ids))
+        num_reused = answer.num_reused_tokens
+        metrics.read_prompt_tokens.labels(completion.adapter, "reused").inc(num_reused)
+        num_new = completion.num_prompt_tokens - num_reused
+        metrics.read_prompt_tokens.labels(completion.adapter, "new").inc(num_new)
         metrics.first_token_seconds.labels(completion.adapter).observe(timings["first_token_s"])
         if (gaps := len(answer.token_ids) - 1) > 0:
             gap_s = (timings["total_s"] - timings["first_token_s"]) / gaps

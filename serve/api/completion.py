@@ -30,6 +30,8 @@ class Answer:
     logprobs: list[TokenLogprobs] = field(default_factory=list)
     finish_reason: str | None = None
     first_token_s: float | None = None
+    num_reused_tokens: int = 0
+    """Of the prompt, what was read for an earlier one."""
 
     @property
     def text(self) -> str:
@@ -42,6 +44,7 @@ class Answer:
         self.pieces.append(delta.text)
         self.logprobs += delta.logprobs
         self.finish_reason = delta.finish_reason
+        self.num_reused_tokens += delta.num_reused_tokens
 
 
 @dataclass

@@ -19,6 +19,7 @@ def merged(deltas: Sequence[Delta]) -> Delta:
         deltas[-1].finish_reason,
         deltas[-1].error,
         tuple(entry for delta in deltas for entry in delta.logprobs),
+        sum(delta.num_reused_tokens for delta in deltas),
     )
 
 

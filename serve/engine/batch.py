@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from collections.abc import Sequence as Ordered
+from dataclasses import replace
 from typing import TypeAlias
 
 from torch import Tensor
@@ -39,7 +40,10 @@ class Batch:
         deltas = self._advance(self._runner.decode, plan.decode, 0)
         first_row = len(self.sequences)
         self.sequences += plan.prefill
-        deltas += self._advance(self._runner.prefill, plan.prefill, first_row)
+        deltas += [
+            (sequence, replace(delta, num_reused_tokens=sequence.num_reused_tokens))
+            for sequence, delta in self._advance(self._runner.prefill, plan.prefill, first_row)
+        ]
         for sequence, delta in deltas:
             if delta.finish_reason == "error":
                 self._runner.clear(

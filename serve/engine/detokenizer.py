@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from transformers import PreTrainedTokenizerFast
+
 UNFINISHED = "\N{REPLACEMENT CHARACTER}"
 WINDOW = 16
 CONTEXT = 4
@@ -18,6 +20,9 @@ class Detokenizer:
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
+        is_plain = getattr(type(tokenizer), "_decode", None) is PreTrainedTokenizerFast._decode
+        # what is around it in transformers takes longer than all of it, at each token
+        self._backend = tokenizer.backend_tokenizer if is_plain else None
         self._window: list[int] = []
         self._num_emitted = 0  # characters of the window's text
 
@@ -42,6 +47,8 @@ class Detokenizer:
         return new
 
     def _decode(self) -> str:
+        if self._backend is not None:
+            return str(self._backend.decode(self._window, skip_special_tokens=True))
         text: str = self._tokenizer.decode(
             self._window, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )

@@ -71,6 +71,8 @@ class Delta:
     finish_reason: FinishReason | None = None
     error: str | None = None
     logprobs: tuple[TokenLogprobs, ...] = ()
+    num_reused_tokens: int = 0
+    """In the first one: tokens of the prompt that were not read, since an earlier prompt began with them."""
 
 
 class Prompt(Protocol):

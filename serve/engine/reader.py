@@ -115,6 +115,7 @@ class Reader:
         for rest in rests:
             self._cache.fill(rest.placed.row, rest.reading.layers, rest.num_shared)
             rest.placed.sequence.position_offset = rest.reading.position_offset
+            rest.placed.sequence.num_reused_tokens = rest.num_shared
         return self._forward([rest.tokens for rest in rests])
 
     def _keep(self, one: Placed) -> None:

@@ -36,6 +36,8 @@ class Sequence:
         self.on_delta = on_delta
         self.position_offset = 0
         """What a model that counts images otherwise than by tokens adds to the position of a sampled token."""
+        self.num_reused_tokens = 0
+        """Of the prompt, what was read for an earlier one."""
         self.is_cancelled = False
         self.num_sampled = 0
         self.adjustments = dict(sampling.logit_bias)

@@ -50,7 +50,7 @@ class WholePrompts:
         self._cache, self._routing = cache, routing
         self._padding_id = padding_id
         self._inner = getattr(model, "model", model)
-        self._is_exact: dict[bool, bool] = {}  # with images or without; where it is known
+        self._is_exact: dict[tuple[bool, bool], bool] = {}  # by whether with images, and with padding
 
     def read(self, placed: Ordered[Placed]) -> Tensor:
         """Logits (B, V) of what follows each prompt."""
@@ -63,37 +63,42 @@ class WholePrompts:
         return torch.stack(rows)
 
     def _read_group(self, placed: Ordered[Placed]) -> Tensor:
-        if len(placed) == 1:
-            return self._forward(placed)
-        has_images = any(one.sequence.prompt.image_ids for one in placed)
-        if has_images not in self._is_exact:
-            return self._compare(placed, has_images)
-        if self._is_exact[has_images]:
+        if len(placed) > 1 and self._can_be_together(placed):
             return self._forward(placed)
         return torch.cat([self._forward([one]) for one in placed])
 
-    def _compare(self, placed: Ordered[Placed], has_images: bool) -> Tensor:
-        """The scores of each alone, and whether they are the same together is known then."""
-        try:
-            together = self._forward(placed)
-            offsets = [one.sequence.position_offset for one in placed]
-        except UNFIT:
-            together, offsets = None, []
-        alone = torch.cat([self._forward([one]) for one in placed])  # raises where a prompt is what is wrong
-        sound = [index for index, logits in enumerate(alone) if torch.isfinite(logits).all()]
-        if sound:
-            self._is_exact[has_images] = together is not None and all(
-                offsets[index] == placed[index].sequence.position_offset
-                and agree(together[index : index + 1], alone[index : index + 1])
-                for index in sound
-            )
-            if not self._is_exact[has_images]:
+    def _can_be_together(self, placed: Ordered[Placed]) -> bool:
+        """Found out with two of them, once for each kind."""
+        first, *_, last = sorted(placed, key=_likeness)
+        prompts = first.sequence.prompt, last.sequence.prompt
+        has_images = bool(prompts[1].image_ids)
+        kind = (has_images, prompts[0].num_tokens != prompts[1].num_tokens)
+        if kind not in self._is_exact:
+            is_exact = self._agree([first, last])
+            if is_exact is None:
+                return False
+            self._is_exact[kind] = is_exact
+            if not is_exact:
                 logger.warning(
                     "%s scores prompts %s otherwise when several are read together: each is read alone.",
                     type(self._model).__name__,
                     "with images" if has_images else "without images",
                 )
-        return alone
+        return self._is_exact[kind]
+
+    def _agree(self, placed: Ordered[Placed]) -> bool | None:
+        """Whether they score alike alone and together; None where that of one alone is not finite."""
+        alone = torch.cat([self._forward([one]) for one in placed])  # raises where a prompt is what is wrong
+        if not torch.isfinite(alone).all():
+            return None
+        offsets = [one.sequence.position_offset for one in placed]
+        try:
+            together = self._forward(placed)
+        except UNFIT:
+            return False
+        return offsets == [one.sequence.position_offset for one in placed] and all(
+            agree(*scores) for scores in zip(torch.split(together, 1), torch.split(alone, 1), strict=True)
+        )
 
     def _forward(self, placed: Ordered[Placed]) -> Tensor:
         device, dtype = self._model.device, self._model.dtype
@@ -125,7 +130,14 @@ class WholePrompts:
         offsets = [0] * len(placed) if deltas is None else deltas.flatten().tolist()
         for one, offset in zip(placed, offsets, strict=True):
             one.sequence.position_offset = int(offset)
+            one.sequence.num_reused_tokens = 0
         return logits
+
+
+def _likeness(one: Placed) -> tuple[bool, int]:
+    """By which the first and the last of some differ most."""
+    prompt = one.sequence.prompt
+    return bool(prompt.image_ids), prompt.num_tokens
 
 
 def groups(lengths: Ordered[int]) -> list[list[int]]:

@@ -59,6 +59,12 @@ class ReplicaMetrics:
         )
         self.generated_tokens = self._counter("generated_tokens", "Tokens of answers", "adapter")
         self.prompt_tokens = self._counter("prompt_tokens", "Tokens of prompts", "adapter")
+        self.read_prompt_tokens = self._counter(
+            "read_prompt_tokens",
+            "Tokens of prompts by what an answer began with: read (new), or kept from an earlier prompt (reused)",
+            "adapter",
+            "source",
+        )
         gauges = {
             "errata_sequences_running": ("Sequences being decoded", lambda: engine.stats().num_running),
             "errata_sequences_waiting": ("Sequences waiting for a slot", lambda: engine.stats().num_waiting),
