@@ -32,7 +32,7 @@ def check(settings: Settings) -> None:
     store = Store(settings.database_url)
     has_keys = bool(store.keys.active())
     store.close()
-    Blobs(settings.blobs_url, cache=settings.state / "cache")
+    Blobs(settings.blobs_url, cache=settings.state / "cache").check()
     if not settings.is_loopback and not has_keys:
         raise SettingsError(
             f"{settings.host} can be reached from other machines and there is no key: make one with "

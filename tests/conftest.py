@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 from postgresql_server import PostgreSQLServer, postgresql_server
 
 from align.state import Blobs, Store
+
+if TYPE_CHECKING:
+    from s3_server import S3Server
 
 settings.register_profile("errata", deadline=None)  # speed is measured in benchmarks, never asserted in tests
 settings.load_profile("errata")
@@ -29,6 +34,28 @@ def postgresql() -> Iterator[PostgreSQLServer]:
     """One for the whole session, which forgets at a crash of the machine and is the faster for it."""
     with postgresql_server() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Server]:
+    """What fsspec and botocore find by the environment, as they do in service."""
+    from s3_server import s3_server
+
+    with pytest.MonkeyPatch.context() as patch, s3_server() as server:
+        names = {
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+        for name, value in (names | {"AWS_ENDPOINT_URL": server.url}).items():
+            patch.setenv(name, value)
+        yield server
+
+
+@pytest.fixture
+def bucket(s3: S3Server) -> str:
+    """The URL of an empty one."""
+    return s3.new_bucket(f"errata-{uuid.uuid4().hex}")
 
 
 @pytest.fixture

@@ -11,9 +11,10 @@ from align.errors import NotFound, StateError
 from align.state import Blobs, blobs
 
 
-@pytest.fixture(params=["local", "remote"])
+@pytest.fixture(params=["local", "memory", "s3"])
 def tree(request: pytest.FixtureRequest, tmp_path: Path) -> Blobs:
-    root = f"memory://{uuid.uuid4().hex}" if request.param == "remote" else str(tmp_path / "blobs")
+    roots = {"local": lambda: str(tmp_path / "blobs"), "memory": lambda: f"memory://{uuid.uuid4().hex}"}
+    root = roots.get(request.param, lambda: f"{request.getfixturevalue('bucket')}/errata")()
     return Blobs(root, cache=tmp_path / "cache")
 
 

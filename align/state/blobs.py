@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
+import uuid
 from pathlib import Path
 
 import fsspec
@@ -27,11 +28,26 @@ class Blobs:
         Raises `StateError` where no installed package can read such a URL.
         """
         try:
-            self._files, self._root = fsspec.core.url_to_fs(url)
+            # no listings kept: other processes write there, too
+            self._files, self._root = fsspec.core.url_to_fs(url, use_listings_cache=False)
         except (ImportError, ValueError) as error:
-            raise StateError(f"cannot keep blobs under {url!r}: {error}") from error
+            hint = "; pip install 'errata-server[s3]'" if url.startswith("s3:") else ""
+            raise StateError(f"cannot keep blobs under {url!r}: {error}{hint}") from error
+        self._url = url
         self._is_local = isinstance(self._files, LocalFileSystem)
         self._cache = cache
+
+    def check(self) -> None:
+        """Raises `StateError` where nothing can be written and read there: no credentials, no bucket, no right."""
+        if self._is_local:
+            return
+        probe = f"{self._root}/probe-{uuid.uuid4().hex}"
+        try:
+            self._files.pipe_file(probe, b"errata")
+            self._files.cat_file(probe)
+            self._files.rm_file(probe)
+        except Exception as error:  # each store has errors of its own
+            raise StateError(f"cannot use {self._url} for blobs: {error}") from error
 
     def put_image(self, data: bytes) -> str:
         """Store encoded image bytes once; returns their SHA-256."""
@@ -79,16 +95,21 @@ class Blobs:
 
     def put_folder(self, folder: Path, name: str) -> None:
         """Publish the files of a flat folder under `name`; a marker, written last, makes it whole."""
-        names = sorted(path.name for path in folder.iterdir() if path.is_file())
-        for file in names:
-            self._put(f"{name}/{file}", (folder / file).read_bytes())
-        self._put(f"{name}/COMPLETE", "\n".join(names).encode())
+        lines = []
+        for path in sorted(path for path in folder.iterdir() if path.is_file()):
+            data = path.read_bytes()
+            self._put(f"{name}/{path.name}", data)
+            lines.append(f"{path.name} {hashlib.sha256(data).hexdigest()}")
+        self._put(f"{name}/COMPLETE", "\n".join(lines).encode())
 
     def fetch_folder(self, name: str) -> Path:
-        """A local folder with the files. Raises `NotFound` where it was never published whole."""
+        """A local folder with the files. Raises `NotFound` where it was never published whole.
+
+        Raises `StateError` where a file is not what was published.
+        """
         _check_name(name)
         try:
-            names = self._files.cat_file(f"{self._root}/{name}/COMPLETE").decode().split("\n")
+            marker = self._files.cat_file(f"{self._root}/{name}/COMPLETE")
         except FileNotFoundError as error:
             raise NotFound(f"{name} is not in the blob store, or not whole") from error
         if self._is_local:
@@ -96,9 +117,14 @@ class Blobs:
         target = self._cache / name
         if not (target / "COMPLETE").exists():
             target.mkdir(parents=True, exist_ok=True)
-            for file in [*names, "COMPLETE"]:
+            for line in marker.decode().split("\n"):
+                file, _, digest = line.partition(" ")  # without a digest where an earlier Errata wrote it
                 _check_name(file)
-                write_whole(target / file, self._files.cat_file(f"{self._root}/{name}/{file}"))
+                data = self._files.cat_file(f"{self._root}/{name}/{file}")
+                if digest and hashlib.sha256(data).hexdigest() != digest:
+                    raise StateError(f"{name}/{file} is damaged in the store; restore it from a backup")
+                write_whole(target / file, data)
+            write_whole(target / "COMPLETE", marker)
         return target
 
     def _put(self, name: str, data: bytes) -> None:
