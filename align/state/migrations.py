@@ -213,7 +213,7 @@ def schema_version(connection: Connection) -> int:
     return int(connection.execute(text("SELECT version FROM schema_version")).scalar_one())
 
 
-def migrate(connection: Connection) -> None:
+def migrate(connection: Connection, up_to: int = len(MIGRATIONS)) -> None:
     """Bring the database to today's schema. Raises `StateError` on one that a newer Errata made."""
     version = schema_version(connection)
     if not inspect(connection).has_table("schema_version"):
@@ -224,6 +224,6 @@ def migrate(connection: Connection) -> None:
             f"the database has schema {version}, this Errata knows up to {len(MIGRATIONS)}: "
             "start it with the newer Errata that wrote it"
         )
-    for migration in MIGRATIONS[version:]:
+    for migration in MIGRATIONS[version:up_to]:
         migration(connection)
-    connection.execute(text("UPDATE schema_version SET version = :v"), {"v": len(MIGRATIONS)})
+    connection.execute(text("UPDATE schema_version SET version = :v"), {"v": max(version, up_to)})

@@ -11,6 +11,7 @@ from rich.markup import escape
 from . import (
     adapters,
     alignments,
+    backup,
     chat,
     corrections,
     datasets,
@@ -40,6 +41,8 @@ app.command("eval")(evaluation.evaluate)
 app.command()(server.demo)
 app.command()(drill.drill)
 app.command()(doctor.doctor)
+app.command()(backup.backup)
+app.command()(backup.restore)
 app.command("import")(datasets.import_file)
 app.command("export")(datasets.export_folder)
 app.add_typer(adapters.app, name="adapters")

@@ -1,0 +1,209 @@
+"""The whole state in one file, taken while a server runs, and put back into an empty one, whatever keeps it.
+
+Rows are those of one moment. Images and adapters never change, so it does not matter that they are copied after it. The
+file ends with its contents' list: one that was cut off has none, and is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, String, column, func, insert, select, table, text
+from sqlalchemy.exc import DatabaseError
+
+from .durable import appears_whole
+from .errors import NotFound, StateError
+from .state import Blobs, schema
+from .state.database import Database, open_engine
+from .state.migrations import MIGRATIONS, migrate, schema_version
+
+LIST = "backup.json"
+PASSING = ("replicas", "claims")
+"""Tables of what is true for seconds."""
+ROWS_AT_ONCE = 500
+
+
+@dataclass(frozen=True)
+class Backup:
+    schema: int
+    created: float  # seconds since the epoch
+    rows: dict[str, int]  # by table
+    sha256: dict[str, str]  # of each table's rows
+    images: int
+    adapters: int
+    missing: int  # images and adapters that were removed meanwhile, or before
+
+
+def back_up(database: Database, blobs: Blobs, file: Path) -> Backup:
+    """Raises `StateError` where a blob is damaged. The file is whole when this returns, and nobody else may read it."""
+    rows, sha256, missing = {}, {}, 0
+    with appears_whole(file) as temporary, tempfile.TemporaryDirectory(dir=temporary.parent) as folder:
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        with tarfile.open(temporary, "w") as tar:
+            with database.read() as connection:
+                for name in _tables():
+                    spooled = Path(folder) / name
+                    rows[name] = _spool(connection, name, spooled)
+                images, adapters = _named_blobs(connection)
+            for name in rows:
+                data = (Path(folder) / name).read_bytes()
+                sha256[name] = hashlib.sha256(data).hexdigest()
+                tar.add(Path(folder) / name, f"tables/{name}.jsonl")
+            for digest in images:
+                try:
+                    _add(tar, f"images/{digest}", blobs.get_image(digest))
+                except NotFound:
+                    missing += 1
+            for blob in adapters:
+                try:
+                    published = blobs.fetch_folder(blob)
+                    for path in sorted(published.iterdir()):
+                        if path.is_file() and path.name != "COMPLETE" and not path.name.startswith("."):
+                            _add(tar, f"blobs/{blob}/{path.name}", path.read_bytes())
+                except (NotFound, FileNotFoundError):
+                    missing += 1
+            made = Backup(len(MIGRATIONS), time.time(), rows, sha256, len(images), len(adapters), missing)
+            _add(tar, LIST, json.dumps(asdict(made), indent=2).encode())
+    return made
+
+
+def restore(url: str, blobs: Blobs, file: Path) -> Backup:
+    """Into a database without rows; blobs that are there already stay. All rows come at once, at the end.
+
+    Raises `StateError` where the file is no whole backup, a newer Errata's, or where there is something already.
+    """
+    with _opened(file) as tar:
+        listed = _listed(tar, file)
+        _check_empty(url, listed)
+        with tempfile.TemporaryDirectory() as folder:
+            _restore_blobs(tar, blobs, Path(folder))
+        engine = open_engine(url)
+        try:
+            with engine.begin() as connection:
+                migrate(connection, up_to=listed.schema)
+                for name in listed.rows:
+                    _insert(connection, name, _rows(tar, name, listed.sha256[name]))
+                migrate(connection)
+        finally:
+            engine.dispose()
+    return listed
+
+
+def _tables() -> list[str]:
+    return [name for name in schema.metadata.tables if name not in PASSING]
+
+
+def _spool(connection: Connection, name: str, path: Path) -> int:
+    number = 0
+    found = connection.execution_options(yield_per=ROWS_AT_ONCE).execute(select(schema.metadata.tables[name]))
+    with path.open("w") as file:
+        for row in found:
+            file.write(json.dumps(dict(row._mapping)) + "\n")
+            number += 1
+    return number
+
+
+def _named_blobs(connection: Connection) -> tuple[list[str], list[str]]:
+    digests = select(schema.response_images.c.sha256).distinct()
+    folders = select(schema.adapters.c.blob).where(schema.adapters.c.status != "retired").distinct()
+    images = sorted(connection.execute(digests).scalars())
+    return images, sorted(connection.execute(folders).scalars())
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size, member.mtime = len(data), int(time.time())
+    tar.addfile(member, io.BytesIO(data))
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[tarfile.TarFile]:
+    try:
+        tar = tarfile.open(file, "r:")  # noqa: SIM115  # closed below
+    except (OSError, tarfile.TarError) as error:
+        raise StateError(f"{file} cannot be read as a backup: {error}") from error
+    with tar:
+        yield tar
+
+
+def _listed(tar: tarfile.TarFile, file: Path) -> Backup:
+    try:
+        listed = Backup(**json.loads(_read(tar, LIST)))
+    except (KeyError, ValueError, TypeError, tarfile.TarError) as error:
+        raise StateError(f"{file} is no whole backup: it does not end with its list") from error
+    if listed.schema > len(MIGRATIONS):
+        raise StateError(
+            f"{file} has schema {listed.schema}, this Errata knows up to {len(MIGRATIONS)}: restore it with the newer "
+            "Errata that wrote it"
+        )
+    return listed
+
+
+def _check_empty(url: str, listed: Backup) -> None:
+    engine = open_engine(url)
+    try:
+        with engine.connect() as connection:
+            version = schema_version(connection)
+            if version not in (0, listed.schema):
+                raise StateError(
+                    f"the database has schema {version}; restore schema {listed.schema} into a new one"
+                )
+            for name in _tables() if version else ():
+                if connection.execute(select(func.count()).select_from(text(name))).scalar_one():
+                    raise StateError(f"the database is not empty: it has {name}; restore into a new one")
+    except (OSError, DatabaseError) as error:
+        raise StateError(f"cannot restore into this database: {error}") from error
+    finally:
+        engine.dispose()
+
+
+def _restore_blobs(tar: tarfile.TarFile, blobs: Blobs, folder: Path) -> None:
+    adapters: dict[str, list[str]] = {}
+    for member in tar.getnames():
+        kind, _, name = member.partition("/")
+        if kind == "images":
+            if blobs.put_image(_read(tar, member)) != name:
+                raise StateError(f"image {name} is damaged in the backup")
+        elif kind == "blobs":
+            adapters.setdefault(name.rpartition("/")[0], []).append(member)
+    for number, (blob, members) in enumerate(adapters.items()):
+        files = folder / str(number)
+        files.mkdir()
+        for member in members:
+            (files / Path(member).name).write_bytes(_read(tar, member))
+        blobs.put_folder(files, blob)
+
+
+def _rows(tar: tarfile.TarFile, name: str, sha256: str) -> list[dict[str, Any]]:
+    data = _read(tar, f"tables/{name}.jsonl")
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise StateError(f"the rows of {name} are damaged in the backup")
+    return [json.loads(line) for line in data.decode().splitlines()]
+
+
+def _read(tar: tarfile.TarFile, name: str) -> bytes:
+    found = tar.extractfile(name)
+    if found is None:
+        raise KeyError(name)
+    return found.read()
+
+
+def _insert(connection: Connection, name: str, rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        return
+    types = {one.name: one.type for one in schema.metadata.tables[name].columns}
+    # as the table was when the backup was made, which may be earlier than today's
+    columns = [column(key, types.get(key, String())) for key in rows[0]]
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        connection.execute(insert(table(name, *columns)), rows[start : start + ROWS_AT_ONCE])
