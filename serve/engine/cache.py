@@ -122,10 +122,9 @@ class SlotCache(Cache):  # type: ignore[misc]  # transformers has no types
             layer.keys[row].zero_()
             layer.values[row].zero_()
 
-    def places(self, num_held: int, num_new: int) -> list[int]:
-        """Of tokens behind those that a row holds; padding beyond all stays in the last, which no prompt fills."""
-        last = self._max_length - 1
-        return [min(place, last) for place in range(num_held, num_held + num_new)]
+    def places(self, num_held: Tensor, num_new: int) -> Tensor:  # (B, 1) -> (B, T)
+        """Of tokens behind those that rows hold; padding beyond all stays in the last, which no prompt fills."""
+        return (num_held + self._all_places[:num_new]).clamp_(max=self._max_length - 1)
 
     def select(self, rows: list[int], num_held: list[int], places: Tensor) -> Tensor:
         """Choose the rows of the next forward, what they hold and the places of their new tokens, (B, T).

@@ -37,15 +37,16 @@ class Forward:
         """Logits (B, V) of what follows each row's last token."""
         device = self._model.device
         num_new = max(len(row.token_ids) for row in rows)
+        padded = [row.token_ids + (0,) * (num_new - len(row.token_ids)) for row in rows]
         numbers = torch.tensor(
             [
-                [(*row.token_ids, *[0] * (num_new - len(row.token_ids))) for row in rows],
-                [self._cache.places(row.num_held, num_new) for row in rows],
+                (row.num_held, row.position_offset, *token_ids)
+                for row, token_ids in zip(rows, padded, strict=True)
             ],
             device=device,
         )
-        token_ids, places = numbers.unbind()  # (B, T) each
-        offsets = torch.tensor([[row.position_offset] for row in rows], device=device)
+        held, offsets, token_ids = torch.split(numbers, [1, 1, num_new], dim=1)  # (B, 1) (B, 1) (B, T)
+        places = self._cache.places(held, num_new)
         past = self._cache.select([row.row for row in rows], [row.num_held for row in rows], places)
         self._routing.set([row.slot for row in rows], device)
         return last_logits(
