@@ -144,9 +144,14 @@ class TrainingConfig(_Config):
     )
     num_workers: int = Field(0, ge=0, description="Ray Train workers; 0 trains in the calling process.")
     num_cpus: float = Field(1.0, ge=0, description="Logical CPUs that each worker asks Ray for.")
+    num_gpus: float = Field(
+        1.0,
+        gt=0,
+        description="GPUs that each worker asks Ray for where `device` is `cuda`; a part of one is shared.",
+    )
     num_threads: int = Field(1, ge=1, description="Compute threads per worker.")
     niceness: int = Field(10, ge=0, le=19, description="How far a worker lowers its priority (Unix nice).")
-    device: str = Field("cpu", description="Torch device; with workers, `cuda` asks Ray for one GPU each.")
+    device: str = Field("cpu", description="Torch device; with workers, `cuda` asks Ray for `num_gpus` each.")
     checkpoint_every: int = Field(
         25,
         ge=1,
@@ -159,7 +164,16 @@ class TrainingConfig(_Config):
     )
 
     PLACEMENT: ClassVar[frozenset[str]] = frozenset(
-        {"num_workers", "num_cpus", "num_threads", "niceness", "device", "checkpoint_every", "max_restarts"}
+        {
+            "num_workers",
+            "num_cpus",
+            "num_gpus",
+            "num_threads",
+            "niceness",
+            "device",
+            "checkpoint_every",
+            "max_restarts",
+        }
     )
     """Where and how safely a run runs: fields that change nothing in what it learns."""
 

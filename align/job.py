@@ -88,7 +88,7 @@ def _fit(base: str | Path, config: TrainingConfig, path: Path) -> None:
         scaling_config=ScalingConfig(
             num_workers=config.num_workers,
             use_gpu=config.device.startswith("cuda"),
-            resources_per_worker={"CPU": config.num_cpus},
+            resources_per_worker=worker_resources(config),
         ),
         run_config=RunConfig(
             name="ray",
@@ -99,6 +99,12 @@ def _fit(base: str | Path, config: TrainingConfig, path: Path) -> None:
         ),
     )
     trainer.fit()
+
+
+def worker_resources(config: TrainingConfig) -> dict[str, float]:
+    """What each worker asks Ray for."""
+    gpus = {"GPU": config.num_gpus} if config.device.startswith("cuda") else {}
+    return {"CPU": config.num_cpus, **gpus}
 
 
 def _thread_limits(num_threads: int) -> dict[str, str]:

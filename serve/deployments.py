@@ -57,38 +57,67 @@ class AlignerServer:
         self._aligner.stop()
 
 
-def deploy(settings: Settings) -> None:
-    """Start Serve and both deployments on the connected cluster; returns when they run."""
-    check_shared(settings, _num_nodes())
-    settings_json = settings.model_dump_json()
+def model_servers(settings: dict[str, Any]) -> Any:
+    """The application that answers, for `deploy/serve.yaml`. Raises pydantic's `ValidationError`."""
+    return _model_servers(Settings.model_validate(settings))
+
+
+def aligner(settings: dict[str, Any]) -> Any:
+    """The application that learns, for `deploy/serve.yaml`. Raises pydantic's `ValidationError`."""
+    return _aligner(Settings.model_validate(settings))
+
+
+def _model_servers(settings: Settings) -> Any:
     capacity = settings.engine.max_num_sequences + settings.engine.max_waiting
-    model_server: Any = ray_serve.deployment(
+    placement = settings.placement
+    autoscaling = placement.autoscaling
+    number = (
+        {"num_replicas": settings.num_replicas}
+        if autoscaling is None
+        else {"autoscaling_config": {"min_replicas": settings.num_replicas, **autoscaling.model_dump()}}
+    )
+    deployment: Any = ray_serve.deployment(
         ray_serve.ingress()(ModelServer),
         name="ModelServer",
-        num_replicas=settings.num_replicas,
+        **number,
         max_ongoing_requests=2 * capacity + 64,  # the engine's own queue says 429 before Serve's limit is met
         max_queued_requests=capacity,
-        graceful_shutdown_timeout_s=settings.request_deadline_s,
+        max_surge_percent=placement.max_surge_percent,
+        graceful_shutdown_timeout_s=longest_request_s(settings),
         health_check_period_s=5.0,
         max_constructor_retry_count=2,  # what fails at the start twice is said, not tried for minutes
-        ray_actor_options={"num_cpus": 1},
+        ray_actor_options={"num_cpus": placement.num_cpus, "num_gpus": placement.num_gpus},
     )
-    aligner: Any = ray_serve.deployment(
+    return deployment.bind(settings.model_dump_json())
+
+
+def _aligner(settings: Settings) -> Any:
+    deployment: Any = ray_serve.deployment(
         AlignerServer,
         name="Aligner",
         num_replicas=1,
         graceful_shutdown_timeout_s=STOP_S + 5.0,
-        ray_actor_options={"num_cpus": 0},
+        ray_actor_options={"num_cpus": 0, "num_gpus": settings.alignment.num_gpus},
     )
-    longest_s = (
-        settings.body_timeout_s + settings.request_deadline_s + 60.0
-    )  # replicas end requests themselves
+    return deployment.bind(settings.model_dump_json())
+
+
+def longest_request_s(settings: Settings) -> float:
+    """How long a request may take from its first byte to its last; replicas end it themselves by then."""
+    return settings.body_timeout_s + settings.request_deadline_s + 60.0
+
+
+def deploy(settings: Settings) -> None:
+    """Start Serve and both applications on the connected cluster; returns when they run."""
+    check_shared(settings, _num_nodes())
     ray_serve.start(
-        http_options=HTTPOptions(host=settings.host, port=settings.port, request_timeout_s=longest_s)
+        http_options=HTTPOptions(
+            host=settings.host, port=settings.port, request_timeout_s=longest_request_s(settings)
+        )
     )
     try:
-        ray_serve.run(model_server.bind(settings_json), name="errata", route_prefix="/")
-        ray_serve.run(aligner.bind(settings_json), name="aligner", route_prefix=None)
+        ray_serve.run(_model_servers(settings), name="errata", route_prefix="/")
+        ray_serve.run(_aligner(settings), name="aligner", route_prefix=None)
     except RuntimeError as error:
         raise SettingsError(f"the server did not start: {_cause()}") from error
 

@@ -15,6 +15,7 @@ from align.scenes import MODEL_PATH
 
 from .engine.config import EngineConfig
 from .errors import SettingsError
+from .placement_settings import PlacementSettings
 from .rollout_settings import RolloutSettings
 
 __all__ = ["AlignmentSettings", "EngineConfig", "ImageLimits", "RemoteImages", "Settings"]
@@ -114,6 +115,12 @@ class AlignmentSettings(AlignmentConfig):
     training: TrainingConfig = Field(
         default=TrainingConfig(num_workers=1), description="One training run; here in a worker of Ray Train."
     )
+    num_gpus: float = Field(
+        default=0.0,
+        ge=0,
+        description="GPUs that the aligner asks Ray for, for the gate where `training.device` is `cuda`: a part of one "
+        "is enough. It holds them between runs as well.",
+    )
     auto_promote: bool = Field(
         default=True, description="Whether an adapter that the gate admits goes live without a person's word."
     )
@@ -152,7 +159,11 @@ class Settings(_Section):
         default="127.0.0.1", description="Address to listen on; beyond loopback, keys are needed."
     )
     port: int = Field(default=8000, gt=0, lt=65536, description="Port to listen on.")
-    num_replicas: int = Field(default=1, gt=0, description="Model servers, each with the whole model.")
+    num_replicas: int = Field(
+        default=1,
+        gt=0,
+        description="Model servers, each with the whole model; the fewest, where their number follows the load.",
+    )
     default_max_tokens: int = Field(
         default=256, gt=0, description="Length of an answer, in tokens, where the request names none."
     )
@@ -181,6 +192,7 @@ class Settings(_Section):
     body_timeout_s: float = Field(
         default=60.0, gt=0, description="Seconds that the body of a request may take."
     )
+    placement: PlacementSettings = PlacementSettings()
     engine: EngineConfig = EngineConfig()
     images: ImageLimits = ImageLimits()
     remote_images: RemoteImages = RemoteImages()
@@ -196,6 +208,18 @@ class Settings(_Section):
         if self.engine.num_adapter_slots < 3:
             raise ValueError(
                 "engine.num_adapter_slots must be at least 3: for the live adapter, the one before it and the next"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _room_for_all(self) -> Settings:
+        autoscaling = self.placement.autoscaling
+        if autoscaling is not None and autoscaling.max_replicas < self.num_replicas:
+            raise ValueError("placement.autoscaling.max_replicas must be at least num_replicas")
+        if self.alignment.training.device.startswith("cuda") and self.alignment.num_gpus == 0:
+            raise ValueError(
+                "alignment.num_gpus must be above 0 where alignment.training.device is cuda: the gate measures there, "
+                "and Ray shows no GPU to who asks for none"
             )
         return self
 

@@ -13,8 +13,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
+from deployed import Deployed, deployed
 from errata import Errata
 
 from align.alignment import align
@@ -49,6 +51,12 @@ class Loop:
 
     def start(self) -> None:
         self.stack.enter_context(server(self.settings))
+
+    def start_by_serve_deploy(self) -> Deployed:
+        """The same server and state on a cluster that was there before, as `deploy/serve.yaml` says."""
+        there = self.stack.enter_context(deployed(self.settings.state))
+        there.deploy(self.settings)
+        return there
 
     def stop(self) -> None:
         self.stack.close()
@@ -111,6 +119,10 @@ def test_corrections_start_a_run_whose_adapter_is_admitted_and_changes_the_answe
     report = loop.errata.adapters.get("v0001").report
     assert report["gate"]["decision"] == "admitted"
     assert report["training"]["rewards/margins"] > 0
+    figures = httpx.get(f"{loop.address}/metrics", timeout=30, trust_env=False).text
+    margin = report["training"]["rewards/margins"]
+    assert f"errata_training_reward_margin {margin}" in figures, "Prometheus hears of what the aligner did"
+    assert 'errata_gate_change{end="low",figure="held_out.margin"}' in figures
 
 
 def test_an_answer_under_way_during_a_promotion_ends_as_it_would_have_without_it(loop: Loop) -> None:
@@ -186,7 +198,7 @@ def test_a_killed_replica_comes_back_with_the_live_adapter(loop: Loop) -> None:
     assert answers == loop.greedy("errata-scenes@v0001")
 
 
-def test_a_restart_of_everything_loses_nothing(loop: Loop) -> None:
+def test_a_move_to_a_cluster_by_serve_deploy_loses_nothing_and_neither_does_a_roll_out(loop: Loop) -> None:
     answers, reply = (
         loop.greedy(),
         loop.errata.ask("What is here?", image=png_bytes(SCENES[1]), temperature=0),
@@ -194,7 +206,7 @@ def test_a_restart_of_everything_loses_nothing(loop: Loop) -> None:
     store = loop.store()
     held = (store.responses.count_by_adapter(), store.corrections.count_by_status(), len(store.runs.recent()))
     loop.stop()
-    loop.start()
+    cluster = loop.start_by_serve_deploy()
 
     assert live_version(loop) == "v0001"
     assert (
@@ -206,7 +218,35 @@ def test_a_restart_of_everything_loses_nothing(loop: Loop) -> None:
     assert correction.served_text == reply.text
     assert correction.adapter == "v0001"
     assert loop.greedy() == answers
+    roll_out(loop, cluster, store)
+    assert loop.greedy() == answers
     store.close()
+
+
+def roll_out(loop: Loop, cluster: Deployed, store: Store) -> None:
+    """Other replicas take the place of all, while people chat who try nothing twice."""
+    before = live_replicas(store)
+    stop, finish_reasons = threading.Event(), []
+
+    def chat() -> None:
+        impatient = Errata(base_url=f"{loop.address}/v1", max_retries=0)
+        while not stop.is_set():
+            reply = impatient.ask("What do you see?", image=png_bytes(SCENES[0]), temperature=1.0)
+            finish_reasons.append(reply.finish_reason)
+
+    with ThreadPoolExecutor(4) as pool:
+        chats = [pool.submit(chat) for _ in range(4)]
+        cluster.deploy(loop.settings.model_copy(update={"default_max_tokens": 200}))
+        wait_until(lambda: not before & live_replicas(store), 300, "none of the replicas of before")
+        stop.set()
+        for chat_done in chats:
+            chat_done.result()
+    assert len(live_replicas(store)) == 2
+    assert set(finish_reasons) <= {"stop", "length"}
+
+
+def live_replicas(store: Store) -> set[str]:
+    return {replica.id for replica in store.replicas.alive(time.time() - 5)}
 
 
 def test_a_deleted_answer_ends_its_adapter_and_is_missing_from_the_next_one(loop: Loop) -> None:

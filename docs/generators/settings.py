@@ -79,6 +79,8 @@ def _type(annotation: Any) -> str:
 
 
 def _default(info: FieldInfo) -> str:
+    if info.is_required():
+        return "to be given"
     default = info.get_default(call_default_factory=True)
     if default == str(MODEL_PATH):
         return "the embedded model"

@@ -1,0 +1,88 @@
+"""Serve's configuration, and what of the settings it becomes; `tests/test_loop.py` deploys it for real."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+from ray.serve.schema import ServeDeploySchema  # noqa: TID251 - what `serve deploy` checks a file with
+
+from align.config import TrainingConfig
+from align.job import worker_resources
+from serve.deployments import aligner, longest_request_s, model_servers
+from serve.settings import AlignmentSettings, Settings
+
+CONFIG = yaml.safe_load((Path(__file__).parent.parent / "deploy" / "serve.yaml").read_text())
+
+
+def test_the_file_is_one_that_serve_takes() -> None:
+    applications = ServeDeploySchema.model_validate(CONFIG).applications
+    assert [application.name for application in applications] == ["errata", "aligner"]
+    for application in applications:
+        module, name = application.import_path.split(":")
+        assert getattr(import_module(module), name) in (model_servers, aligner)
+
+
+def test_both_applications_have_the_same_settings_and_one_port() -> None:
+    args = [application["args"] for application in CONFIG["applications"]]
+    assert args[0] == args[1]
+    settings = Settings.model_validate(args[0])
+    assert (settings.host, settings.port) == (CONFIG["http_options"]["host"], CONFIG["http_options"]["port"])
+    assert CONFIG["http_options"]["request_timeout_s"] >= longest_request_s(settings)
+
+
+def test_the_number_of_replicas_follows_the_load_where_asked() -> None:
+    fixed = options(model_servers({"num_replicas": 3}))
+    assert (fixed.num_replicas, fixed.autoscaling_config) == (3, None)
+    autoscaling = {"max_replicas": 5, "target_ongoing_requests": 6, "downscale_delay_s": 30}
+    followed = options(model_servers({"num_replicas": 2, "placement": {"autoscaling": autoscaling}}))
+    found = followed.autoscaling_config
+    assert (found.min_replicas, found.max_replicas) == (2, 5)
+    assert (found.target_ongoing_requests, found.downscale_delay_s) == (6, 30)
+
+
+def test_new_replicas_answer_before_old_ones_go_and_those_end_their_answers_first() -> None:
+    found = options(model_servers({"request_deadline_s": 1000}))
+    assert found.max_surge_percent == 100
+    assert found.graceful_shutdown_timeout_s > 1000
+    assert options(model_servers({"placement": {"max_surge_percent": 0}})).max_surge_percent == 0
+
+
+def test_each_takes_of_the_cluster_what_its_setting_says() -> None:
+    on_gpu = {"device": "cuda", "num_gpus": 0.3}
+    settings = {
+        "placement": {"num_cpus": 2, "num_gpus": 0.6},
+        "alignment": {"num_gpus": 0.1, "training": on_gpu},
+    }
+    assert actor(model_servers(settings)) == {"num_cpus": 2, "num_gpus": 0.6}
+    assert actor(aligner(settings)) == {"num_cpus": 0, "num_gpus": 0.1}
+    training = Settings.model_validate(settings).alignment.training
+    assert worker_resources(training) == {"CPU": 1.0, "GPU": 0.3}
+    assert worker_resources(TrainingConfig(num_cpus=2)) == {"CPU": 2.0}, "no GPU where it trains on the CPU"
+
+
+def test_there_is_one_aligner_and_never_two_for_a_moment() -> None:
+    found = options(aligner({}))
+    assert (found.num_replicas, found.max_surge_percent) == (1, 0)
+
+
+def test_settings_that_cannot_run_are_refused() -> None:
+    with pytest.raises(ValidationError, match="max_replicas must be at least num_replicas"):
+        model_servers({"num_replicas": 3, "placement": {"autoscaling": {"max_replicas": 2}}})
+    with pytest.raises(ValidationError, match=r"alignment\.num_gpus must be above 0"):
+        Settings(alignment=AlignmentSettings(training=TrainingConfig(device="cuda")))
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        aligner({"num_replica": 3})
+
+
+def options(application: Any) -> Any:
+    return application._bound_deployment._deployment_config
+
+
+def actor(application: Any) -> dict[str, float]:
+    found = application._bound_deployment.ray_actor_options
+    return {name: found.get(name, 0) for name in ("num_cpus", "num_gpus")}
