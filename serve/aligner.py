@@ -20,6 +20,7 @@ from align.state import Blobs, Run, Store
 
 from .canary import Canary, propose_new
 from .logs import configure_logs
+from .retention import Retention
 from .retirement import Retirement
 from .settings import Settings
 from .yielding import watch
@@ -38,6 +39,7 @@ class Aligner:
         self._blobs = Blobs(settings.blobs_url, cache=settings.state / "cache")
         self._stop = threading.Event()
         self._retirement = Retirement(self._store, self._blobs, prepare_s=settings.rollout.prepare_s)
+        self._retention = Retention(self._store, self._blobs, settings.retention)
         self._canary = Canary(self._store, settings.rollout)
         self._left: list[Run] = []
         self._threads: list[threading.Thread] = []
@@ -50,6 +52,7 @@ class Aligner:
         if self._settings.alignment.retire_tainted:
             self._retirement.remove_left_files()
             self._begin("retirement", self._retirement.step)
+        self._begin("retention", self._retention.step)
         self._begin("canary", self._canary.step)
 
     @property

@@ -135,6 +135,27 @@ class AlignmentSettings(AlignmentConfig):
     )
 
 
+class RetentionSettings(_Section):
+    """What is kept no longer. By default all is kept but images that no answer shows."""
+
+    responses_days: float | None = Field(
+        default=None,
+        gt=0,
+        description="Days after which an answer without any correction is erased, with images that no other one shows; "
+        "none: never.",
+    )
+    adapters: int | None = Field(
+        default=None,
+        gt=0,
+        description="Newest admitted adapters whose files are kept, beside the one that answers and the one before; "
+        "older and refused ones are retired; none: all are kept.",
+    )
+    every_s: float = Field(default=60.0, gt=0, description="Seconds between two looks for what to remove.")
+    batch: int = Field(
+        default=100, gt=0, description="Answers, images or adapters removed in one step at most."
+    )
+
+
 class Settings(_Section):
     model: str = Field(
         default=str(MODEL_PATH),
@@ -202,6 +223,7 @@ class Settings(_Section):
     screening: ScreeningConfig = ScreeningConfig()
     rollout: RolloutSettings = RolloutSettings()
     alignment: AlignmentSettings = AlignmentSettings()
+    retention: RetentionSettings = RetentionSettings()
 
     @model_validator(mode="after")
     def _room_to_change_versions(self) -> Settings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from pathlib import Path
 
@@ -203,3 +204,12 @@ def test_a_published_folder_cannot_write_outside_of_the_cache(tmp_path: Path) ->
     with pytest.raises(StateError, match="cannot be the name of a blob"):
         tree.fetch_folder("adapters/d1")
     assert not (tmp_path / "planted").exists()
+
+
+def test_images_are_listed_by_folder_and_by_when_they_were_stored(tree: Blobs) -> None:
+    digest = tree.put_image(b"an image")
+    folder = int(digest[:2], 16)
+    now = time.time()
+    assert tree.images_in(folder, stored_before=now + 60) == [digest]
+    assert tree.images_in(folder, stored_before=now - 60) == []
+    assert tree.images_in((folder + 1) % 256, stored_before=now + 60) == []

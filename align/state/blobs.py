@@ -17,6 +17,8 @@ from ..errors import NotFound, StateError
 PART = re.compile(r"\w[\w.-]*", re.ASCII)
 """Of a blob's name, between slashes: none that leads upwards, to the root or to what is being written."""
 
+DIGEST = re.compile(r"[0-9a-f]{64}")
+
 HALF_WRITTEN_S = 3600.0
 """A file that has had no name for so long was left by a crash, and is not being written."""
 
@@ -80,6 +82,16 @@ class Blobs:
             self._files.rm_file(address)
         for path in self._cache.rglob(f"*{digest}*"):
             path.unlink(missing_ok=True)
+
+    def images_in(self, folder: int, stored_before: float) -> list[str]:
+        """Their SHA-256s, of the one of 256 folders; `stored_before` is in seconds since the epoch."""
+        root = f"{self._root}/images/{folder:02x}"
+        try:
+            paths = self._files.ls(root, detail=False)
+        except FileNotFoundError:
+            return []
+        digests = sorted(name for path in paths if DIGEST.fullmatch(name := path.rpartition("/")[2]))
+        return [one for one in digests if self._files.modified(f"{root}/{one}").timestamp() < stored_before]
 
     def remove_folder(self, name: str) -> None:
         """A published folder, its marker first: no reader takes what is left for whole. Nothing where there is none."""

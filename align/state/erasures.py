@@ -121,14 +121,20 @@ class Erasures:
             _forget_insertions(connection, which_corrections)
             responses: tuple[str, ...] = ()
             if which_responses is not None:
-                responses = _blank(connection, schema.responses, which_responses, BLANK_RESPONSE)
-                _leave_images(connection, which_responses)
-                _forget_claims(connection, which_responses)
+                responses = erase_responses(connection, which_responses)
             erased = {*responses, *corrections}
             if not erased:
                 raise NotFound(missing)
             tainted = taint(connection, erased, "erasure")
         return Erasure(responses, corrections, tainted.versions, tainted.run_id)
+
+
+def erase_responses(connection: Connection, which: ColumnElement[bool]) -> tuple[str, ...]:
+    """Their ids, the oldest first; their images are left to `Erasures.remove_images`."""
+    ids = _blank(connection, schema.responses, which, BLANK_RESPONSE)
+    _leave_images(connection, which)
+    _forget_claims(connection, which)
+    return ids
 
 
 def _blank(

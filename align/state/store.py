@@ -7,6 +7,7 @@ from .claims import Claims
 from .corrections import Corrections
 from .database import Database
 from .erasures import Erasures
+from .expiry import Expiry
 from .imports import Imports
 from .insertions import Insertions
 from .keys import Keys
@@ -39,6 +40,7 @@ class Store:
         self.keys = Keys(self.database)
         self.secrets = Secrets(self.database)
         self.erasures = Erasures(self.database)
+        self.expiry = Expiry(self.database)
 
     def close(self) -> None:
         self.database.close()

@@ -4,6 +4,7 @@ is written there.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 
 from prometheus_client.core import Metric
@@ -23,8 +24,15 @@ class StoreCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         yield from correction_figures(self._store, self._settings.alignment.min_corrections)
+        yield expired_figure(self._store, self._settings.retention.responses_days)
         yield from run_figures(self._store.runs)
         yield from adapter_figures(self._store, self._settings)
+
+
+def expired_figure(store: Store, days: float | None) -> Metric:
+    number = 0 if days is None else store.expiry.count_responses(time.time() - days * 86_400)
+    text = "Answers that are due to be erased by their age and are not yet, at most 10,000"
+    return single("errata_expired_responses", text, number)
 
 
 def correction_figures(store: Store, needed: int) -> Iterable[Metric]:

@@ -1,0 +1,79 @@
+"""What is kept no longer because it is old and nobody said anything about it. In steps: others write in between.
+
+An expired answer is erased as one that somebody deleted, but taints nothing: what learned from it may go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import ColumnElement, Connection, func, insert, select
+
+from . import schema
+from .database import Database
+from .erasures import erase_responses
+from .manifests import items_of
+from .runs import UNDER_WAY
+from .wanted_responses import IMPORTED
+
+MAX_COUNTED = 10_000
+IDS = schema.responses.c.id
+
+
+class Expiry:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def responses(self, before: float, limit: int) -> int:
+        """Erase the oldest answers that were given before; returns how many, at most `limit`.
+
+        Not those that a run under way has seen, nor those that somebody looks at to correct them.
+        """
+        with self._database.write() as connection:
+            seen = _seen_by_runs(connection)
+            if seen is None:
+                return 0
+            old = select(IDS).where(*_is_expired(before)).order_by(schema.responses.c.created)
+            ids = [
+                one for one in connection.execute(old.limit(limit + len(seen))).scalars() if one not in seen
+            ]
+            if ids := ids[:limit]:
+                erase_responses(connection, IDS.in_(ids))
+        return len(ids)
+
+    def count_responses(self, before: float) -> int:
+        """How many answers have expired and are still there, at most `MAX_COUNTED`."""
+        some = select(IDS).where(*_is_expired(before)).limit(MAX_COUNTED).subquery()
+        with self._database.read() as connection:
+            return int(connection.execute(select(func.count()).select_from(some)).scalar_one())
+
+    def orphans(self, digests: Iterable[str]) -> int:
+        """Leave those of these images that no answer shows to `Erasures.remove_images`; returns how many."""
+        asked, links, left = set(digests), schema.response_images.c.sha256, schema.images_to_remove.c.sha256
+        with self._database.write() as connection:
+            shown = set(connection.execute(select(links).where(links.in_(asked)).distinct()).scalars())
+            known = set(connection.execute(select(left).where(left.in_(asked))).scalars())
+            orphans = [{"sha256": digest} for digest in sorted(asked - shown - known)]
+            if orphans:
+                connection.execute(insert(schema.images_to_remove), orphans)
+        return len(orphans)
+
+
+def _is_expired(before: float) -> tuple[ColumnElement[bool], ...]:
+    responses, corrections, claims = schema.responses.c, schema.corrections, schema.claims
+    return (
+        responses.status == "kept",
+        responses.created < before,
+        responses.adapter != IMPORTED,
+        ~select(corrections.c.id).where(corrections.c.response_id == responses.id).exists(),
+        ~select(claims.c.response_id).where(claims.c.response_id == responses.id).exists(),
+    )
+
+
+def _seen_by_runs(connection: Connection) -> set[str] | None:
+    """None where a run has not said yet what it sees."""
+    runs = schema.runs.c
+    manifests = list(connection.execute(select(runs.manifest).where(runs.status.in_(UNDER_WAY))).scalars())
+    if None in manifests:
+        return None
+    return {item for manifest in manifests for item in items_of(manifest)}

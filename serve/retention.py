@@ -1,0 +1,81 @@
+"""Keeps the state from growing for ever: old answers that nobody corrected, images that nothing shows, old adapters.
+
+Each step does a little of each, so that those who serve never wait for it. All that it decides from is in the store.
+"""
+
+from __future__ import annotations
+
+import time
+
+import structlog
+
+from align.errors import Conflict
+from align.state import Adapter, Blobs, Store
+
+from .settings import RetentionSettings
+
+log = structlog.get_logger()
+
+DAY_S = 86_400.0
+NUM_FOLDERS = 256
+"""Of images, by the first two digits of their SHA-256; each step looks at one."""
+YOUNG_S = 3600.0
+"""An image that was stored so recently may be of an answer that is still being given."""
+
+
+class Retention:
+    def __init__(self, store: Store, blobs: Blobs, settings: RetentionSettings) -> None:
+        self._store, self._blobs, self._settings = store, blobs, settings
+        self._folder, self._next = 0, 0.0
+
+    def step(self) -> None:
+        """One look, every `every_s`; at once again while there is more to expire."""
+        now = time.time()
+        if now < self._next:
+            return
+        is_more = self._expire(now)
+        self._collect(now)
+        self._retire(now)
+        self._next = now if is_more else now + self._settings.every_s
+
+    def _expire(self, now: float) -> bool:
+        if self._settings.responses_days is None:
+            return False
+        before = now - self._settings.responses_days * DAY_S
+        number = self._store.expiry.responses(before, self._settings.batch)
+        if number:
+            self._store.erasures.remove_images(self._blobs.remove_image)
+            log.info("old answers without corrections are erased", number=number)
+        return number == self._settings.batch
+
+    def _collect(self, now: float) -> None:
+        """Images that an answer which was never recorded left behind."""
+        digests = self._blobs.images_in(self._folder, stored_before=now - YOUNG_S)
+        self._folder = (self._folder + 1) % NUM_FOLDERS
+        if number := self._store.expiry.orphans(digests[: self._settings.batch]):
+            self._store.erasures.remove_images(self._blobs.remove_image)
+            log.info("images that nothing shows are removed", number=number)
+
+    def _retire(self, now: float) -> None:
+        if self._settings.adapters is None:
+            return
+        for adapter in superseded(self._store, self._settings.adapters, now)[: self._settings.batch]:
+            try:
+                self._store.adapters.retire(adapter.version)
+            except Conflict:  # a rollout has named it since
+                continue
+            if not self._store.adapters.using(adapter.blob):
+                self._blobs.remove_folder(adapter.blob)
+            log.info("an old adapter is retired", version=adapter.version)
+
+
+def superseded(store: Store, num_kept: int, now: float) -> list[Adapter]:
+    """Those beyond the newest admitted ones that neither answer nor answered before; a held one waits for a person."""
+    desired = store.rollouts.desired()
+    in_force = desired.in_force(now)
+    kept = {*in_force.versions, desired.previous(in_force)}
+    adapters = store.adapters.all()
+    kept |= {one.version for one in [one for one in adapters if one.status == "admitted"][:num_kept]}
+    return [one for one in adapters if one.status in ("admitted", "refused") and one.version not in kept][
+        ::-1
+    ]

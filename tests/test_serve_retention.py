@@ -1,0 +1,117 @@
+"""What is old and uncorrected goes, in steps; what anybody or anything still needs stays."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from records import adapter_row, correction, response, running
+
+from align.errors import NotFound
+from align.state import Blobs, Store
+from align.state.claims import Holder
+from serve.metrics.store import expired_figure
+from serve.retention import DAY_S, NUM_FOLDERS, Retention, superseded
+from serve.settings import RetentionSettings
+
+pytestmark = pytest.mark.every_database
+
+MONTH = RetentionSettings(responses_days=30, batch=2, every_s=1000)
+
+
+def answer(store: Store, blobs: Blobs, name: str, *, days: float, image: bytes | None = None) -> None:
+    parts = [{"type": "text", "text": "What?"}]
+    if image is not None:
+        parts.append({"type": "image", "sha256": blobs.put_image(image)})
+    conversation = [{"role": "user", "content": parts}]
+    store.responses.add(response(name, created=time.time() - days * DAY_S, conversation=conversation))
+
+
+def kept(store: Store, *names: str) -> list[str]:
+    return [name for name in names if not store.responses.get(name).is_erased]
+
+
+def images(folder: Path) -> set[bytes]:
+    return {path.read_bytes() for path in (folder / "blobs").rglob("*") if path.is_file()}
+
+
+def test_old_answers_without_corrections_go_with_their_images_in_steps(
+    store: Store, blobs: Blobs, tmp_path: Path
+) -> None:
+    for number in range(5):
+        answer(store, blobs, f"r{number}", days=40 - number, image=f"image {number}".encode())
+    answer(store, blobs, "corrected", days=50, image=b"image 1")
+    answer(store, blobs, "young", days=29, image=b"image 2")
+    answer(store, blobs, "looked at", days=50)
+    store.corrections.add(correction("c1", response_id="corrected"))
+    store.claims.take(Holder("k", "ada"), "looked at", now=time.time(), until=time.time() + 60)
+    retention = Retention(store, blobs, MONTH)
+    assert [one.value for one in expired_figure(store, 30).samples] == [5]
+    names = [f"r{number}" for number in range(5)]
+    retention.step()
+    assert kept(store, *names) == ["r2", "r3", "r4"]
+    retention.step()
+    retention.step()
+    assert kept(store, *names) == []
+    assert kept(store, "corrected", "young", "looked at") == ["corrected", "young", "looked at"]
+    assert [one.value for one in expired_figure(store, 30).samples] == [0]
+    assert images(tmp_path) == {b"image 1", b"image 2"}
+
+
+def test_nothing_expires_unless_asked(store: Store, blobs: Blobs) -> None:
+    answer(store, blobs, "r1", days=10_000)
+    Retention(store, blobs, RetentionSettings()).step()
+    assert kept(store, "r1") == ["r1"]
+
+
+def test_what_a_run_sees_waits_for_its_end_and_taints_nothing(store: Store, blobs: Blobs) -> None:
+    answer(store, blobs, "r1", days=40)
+    answer(store, blobs, "r2", days=40)
+    run = running(store)
+    assert store.expiry.responses(time.time(), 10) == 0, "it may be reading any of them"
+    store.runs.update(run, manifest={"train": [], "held_out": [], "general": ["r1"], "last_sequence": 0})
+    assert store.expiry.responses(time.time(), 1) == 1
+    assert kept(store, "r1", "r2") == ["r1"]
+    adapter = adapter_row(store, run_id=run)
+    assert store.expiry.responses(time.time(), 10) == 1
+    assert store.adapters.get(adapter.version).tainted is None
+
+
+def test_images_that_no_answer_shows_are_collected_and_young_ones_are_not(
+    store: Store, blobs: Blobs, tmp_path: Path
+) -> None:
+    answer(store, blobs, "r1", days=1, image=b"shown")
+    shown, orphan = blobs.put_image(b"shown"), blobs.put_image(b"orphan")
+    blobs.put_image(b"young")
+    for path in (tmp_path / "blobs").rglob("*"):
+        if path.name in (shown, orphan):
+            os.utime(path, (0, 0))
+    retention = Retention(store, blobs, RetentionSettings(every_s=1e-9))
+    for _ in range(NUM_FOLDERS):
+        retention.step()
+    assert images(tmp_path) == {b"shown", b"young"}
+
+
+def test_adapters_are_kept_while_they_answer_or_answered_before_or_are_among_the_newest(
+    store: Store, blobs: Blobs, tmp_path: Path
+) -> None:
+    folder = tmp_path / "made"
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text("{}")
+    statuses = ["admitted", "refused", "admitted", "held", "admitted", "admitted", "admitted"]
+    for number, status in enumerate(statuses, 1):
+        blobs.put_folder(folder, f"adapters/d{number}")
+        adapter_row(store, status, blob=f"adapters/d{number}")
+    for version in ("v0001", "v0003"):
+        rollout = store.rollouts.propose(version)
+        assert store.rollouts.commit(rollout.generation, 0.0)
+    assert [one.version for one in superseded(store, 2, time.time())] == ["v0002", "v0005"]
+    Retention(store, blobs, RetentionSettings(adapters=2)).step()
+    gone = [one.version for one in store.adapters.all() if one.status == "retired"]
+    assert sorted(gone) == ["v0002", "v0005"]
+    for number in (2, 5):
+        with pytest.raises(NotFound):
+            blobs.fetch_folder(f"adapters/d{number}")
+    assert blobs.fetch_folder("adapters/d1").is_dir()
