@@ -29,9 +29,11 @@ def main() -> None:
     num_kills, num_records = (20, 500) if options.quick else (options.kills, options.records)
     console = Console()
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
-        losses = _kill(Path(name) / "killed", num_kills, console)
+        losses = _kill(Path(name) / "killed", num_kills, console) if num_kills else Losses()
         syncs = syncs_per_s(Path(name))
-        figures = throughput(Path(name), num_records, options.threads, num_repeats=3)
+        figures = throughput(
+            options.database or f"sqlite:///{name}/errata.db", num_records, options.threads, num_repeats=3
+        )
     console.print(_losses_table(losses), _throughput_table(figures))
     console.print(
         f"{options.threads} threads; the disk alone: {syncs:.0f} forced writes a second, one by one"
@@ -39,6 +41,7 @@ def main() -> None:
     if options.json:
         report = {
             **asdict(losses),
+            "database": (options.database or "sqlite").partition(":")[0],
             "throughput": [asdict(figure) for figure in figures],
             "threads": options.threads,
             "disk_syncs_per_s": round(syncs),
@@ -77,6 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--records", type=int, default=4000, help="of each kind, for each way, three times")
     parser.add_argument("--threads", type=int, default=40, help="that write; 40 is what the API has")
+    parser.add_argument(
+        "--database", help="URL of an empty one whose records a second are measured; else SQLite's"
+    )
     parser.add_argument("--quick", action="store_true", help="20 kills and 500 records")
     parser.add_argument("--folder", type=Path, help="on the disk to be measured")
     parser.add_argument("--json", type=Path, help="write the figures to this file")

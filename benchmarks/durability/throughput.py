@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,9 +39,9 @@ def syncs_per_s(folder: Path) -> float:
         return NUM_SYNCS / (time.monotonic() - started)
 
 
-def throughput(folder: Path, num_records: int, num_threads: int, num_repeats: int) -> list[Throughput]:
+def throughput(url: str, num_records: int, num_threads: int, num_repeats: int) -> list[Throughput]:
     """Medians. `num_records` for each way of writing each kind of record, in each repeat."""
-    store = Store(f"sqlite:///{folder}/errata.db")
+    store = Store(url)
     measured: dict[tuple[str, bool], list[float]] = {}
 
     def measure(kind: str, is_alone: bool, write: Callable[[Any], object], records: Iterable[Any]) -> None:
@@ -58,14 +59,14 @@ def throughput(folder: Path, num_records: int, num_threads: int, num_repeats: in
         with store.database.write() as connection:
             insert_correction(connection, correction, None)
 
-    for repeat in range(num_repeats):
-        for is_alone in (True, False):
-            names = [f"{repeat}-{is_alone}-{number}" for number in range(num_records)]
-            add_response = response_alone if is_alone else store.responses.add
-            measure("answers", is_alone, add_response, map(_response, names))
-            add_correction = correction_alone if is_alone else store.corrections.add
-            measure("corrections", is_alone, add_correction, map(_correction, names))
-    store.close()
+    with closing(store):
+        for repeat in range(num_repeats):
+            for is_alone in (True, False):
+                names = [f"{repeat}-{is_alone}-{number}" for number in range(num_records)]
+                add_response = response_alone if is_alone else store.responses.add
+                measure("answers", is_alone, add_response, map(_response, names))
+                add_correction = correction_alone if is_alone else store.corrections.add
+                measure("corrections", is_alone, add_correction, map(_correction, names))
     return [_figure(kind, measured[kind, True], measured[kind, False]) for kind in ("answers", "corrections")]
 
 
