@@ -8,6 +8,7 @@ from __future__ import annotations
 import structlog
 
 PROCESSORS = (
+    structlog.contextvars.merge_contextvars,
     structlog.processors.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
     structlog.processors.format_exc_info,

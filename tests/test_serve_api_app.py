@@ -225,8 +225,10 @@ def test_a_client_that_left_is_no_failure_of_the_server(tmp_path: Path) -> None:
     async def app(_scope: Scope, _receive: Receive, _send: Send) -> None:
         await asyncio.Event().wait()
 
+    scope = {"type": "http", "method": "GET", "headers": []}
+
     async def leave(measure: Measure) -> None:
-        task = asyncio.create_task(measure({"type": "http"}, None, None))  # type: ignore[arg-type]  # unused
+        task = asyncio.create_task(measure(scope, None, None))  # type: ignore[arg-type]  # unused
         await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -81,7 +81,12 @@ def build_app(replica: Replica) -> FastAPI:
             allow_origins=settings.browser_origins,
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["authorization", "content-type", "idempotency-key"],
-            expose_headers=["x-errata-response-id", "x-errata-adapter", "x-errata-feedback-token"],
+            expose_headers=[
+                "x-errata-response-id",
+                "x-errata-adapter",
+                "x-errata-feedback-token",
+                "x-request-id",
+            ],
         )
     app.add_middleware(Measure, metrics=replica.metrics)  # added last: outermost
     return app

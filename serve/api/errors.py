@@ -114,5 +114,9 @@ def install_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def unknown(request: Request, error: Exception) -> JSONResponse:
-        log.exception("unexpected error", path=request.url.path, exc_info=error)
-        return error_response(500, "internal error; the server's log says more")
+        # Starlette calls this outside of all middleware, so the request's id comes from the request itself
+        request_id = request.state.request_id
+        log.exception("unexpected error", request=request_id, path=request.url.path, exc_info=error)
+        response = error_response(500, "internal error; the server's log says more")
+        response.headers["x-request-id"] = request_id
+        return response
