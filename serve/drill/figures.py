@@ -106,7 +106,7 @@ def figures(
     around = [end - start for start, end in gaps if _touches(start, end, windows)]
     steady = [end - start for start, end in gaps if not _touches(start, end, windows)]
     answered = [one for one in seen if one.failure is None]
-    mixed = [m for one in answered if (m := _mixture(one, references, token_ids)) is not None]
+    mixed = [m for one in answered if (m := mixture(one, references, token_ids)) is not None]
     warm = [sample for sample in memory if sample.num_swaps >= num_warm_up_swaps]
     versions = sorted({one.adapter or "" for one in answered})
     replicas = len(memory[-1].by_replica) if memory else 0
@@ -124,7 +124,7 @@ def figures(
     )
 
 
-def _mixture(one: Seen, references: References, token_ids: Mapping[str, tuple[int, ...]]) -> str | None:
+def mixture(one: Seen, references: References, token_ids: Mapping[str, tuple[int, ...]]) -> str | None:
     """In words, where the answer is not, token by token, that of the version it says; none where it is."""
     if one.adapter is None or one.adapter not in references:
         return f"an answer by {one.adapter}, which the drill did not ask for"
