@@ -95,6 +95,11 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             (rate("errata_generated_tokens_total", ""), "answers"),
             (rate("errata_prompt_tokens_total", ""), "prompts"),
         ),
+        panel(
+            "Prompts' tokens: read, or kept from a prompt before",
+            "short",
+            (rate("errata_read_prompt_tokens_total", "source"), "{{source}}"),
+        ),
         panel("From one token to the next", "s", *quantiles("errata_token_seconds")),
         panel("Memory", "bytes", (f"errata_resident_memory_bytes{{{JOB}}}", "{{replica}}")),
     ),
