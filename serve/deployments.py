@@ -71,6 +71,8 @@ def _model_servers(settings: Settings) -> Any:
     capacity = settings.engine.max_num_sequences + settings.engine.max_waiting
     placement = settings.placement
     autoscaling = placement.autoscaling
+    most = settings.num_replicas if autoscaling is None else autoscaling.max_replicas
+    num_gpus = placement.gpus_each(most, _num_gpus())
     number = (
         {"num_replicas": settings.num_replicas}
         if autoscaling is None
@@ -86,7 +88,7 @@ def _model_servers(settings: Settings) -> Any:
         graceful_shutdown_timeout_s=longest_request_s(settings),
         health_check_period_s=5.0,
         max_constructor_retry_count=2,  # what fails at the start twice is said, not tried for minutes
-        ray_actor_options={"num_cpus": placement.num_cpus, "num_gpus": placement.num_gpus},
+        ray_actor_options={"num_cpus": placement.num_cpus, "num_gpus": num_gpus},
     )
     return deployment.bind(settings.model_dump_json())
 
@@ -124,6 +126,11 @@ def deploy(settings: Settings) -> None:
 
 def _num_nodes() -> int:
     return sum(node["Alive"] for node in ray.nodes())
+
+
+def _num_gpus() -> int:
+    """In the cluster that this process is connected to."""
+    return int(ray.cluster_resources().get("GPU", 0)) if ray.is_initialized() else 0
 
 
 def _cause() -> str:

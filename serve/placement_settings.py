@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -33,10 +35,11 @@ class PlacementSettings(_Section):
     """What one model server takes, and how they are replaced by those of another build or of other settings."""
 
     num_cpus: float = Field(default=1.0, ge=0, description="Logical CPUs that each asks Ray for.")
-    num_gpus: float = Field(
-        default=0.0,
+    num_gpus: float | None = Field(
+        default=None,
         ge=0,
-        description="GPUs that each asks Ray for: 1, or a part of one that it shares. With 0 it sees no GPU.",
+        description="GPUs that each asks Ray for: 1, or a part of one that it shares. With 0 it sees no GPU; none: "
+        "one, or an equal part where the cluster has fewer GPUs than model servers.",
     )
     max_surge_percent: int = Field(
         default=100,
@@ -48,3 +51,9 @@ class PlacementSettings(_Section):
     autoscaling: AutoscalingSettings | None = Field(
         default=None, description="How their number follows the load; none: it stays at `num_replicas`."
     )
+
+    def gpus_each(self, num_replicas: int, num_in_cluster: int) -> float:
+        """Of `num_in_cluster` GPUs, so many that all model servers find theirs."""
+        if self.num_gpus is not None:
+            return self.num_gpus
+        return 1 / math.ceil(num_replicas / num_in_cluster) if num_in_cluster else 0.0

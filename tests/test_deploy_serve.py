@@ -13,6 +13,7 @@ from ray.serve.schema import ServeDeploySchema  # noqa: TID251 - what `serve dep
 
 from align.config import TrainingConfig
 from align.job import worker_resources
+from serve import deployments
 from serve.deployments import aligner, longest_request_s, model_servers
 from serve.settings import AlignmentSettings, Settings
 
@@ -63,6 +64,19 @@ def test_each_takes_of_the_cluster_what_its_setting_says() -> None:
     training = Settings.model_validate(settings).alignment.training
     assert worker_resources(training) == {"CPU": 1.0, "GPU": 0.3}
     assert worker_resources(TrainingConfig(num_cpus=2)) == {"CPU": 2.0}, "no GPU where it trains on the CPU"
+
+
+@pytest.mark.parametrize(
+    ("num_replicas", "num_gpus", "share"), [(2, 0, 0.0), (2, 8, 1.0), (2, 2, 1.0), (3, 2, 0.5), (4, 1, 0.25)]
+)
+def test_without_a_word_the_cluster_s_gpus_are_shared_out(
+    monkeypatch: pytest.MonkeyPatch, num_replicas: int, num_gpus: int, share: float
+) -> None:
+    monkeypatch.setattr(deployments, "_num_gpus", lambda: num_gpus)
+    assert actor(model_servers({"num_replicas": num_replicas}))["num_gpus"] == share
+    assert actor(model_servers({"num_replicas": num_replicas, "placement": {"num_gpus": 0}}))["num_gpus"] == 0
+    autoscaling = {"autoscaling": {"max_replicas": num_replicas}}
+    assert actor(model_servers({"placement": autoscaling}))["num_gpus"] == share
 
 
 def test_there_is_one_aligner_and_never_two_for_a_moment() -> None:
