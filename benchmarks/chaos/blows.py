@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 
 import psutil
 
+from align.state import Store
+
 from . import disk
 from .people import People
 from .processes import marked, of_role
@@ -32,6 +34,7 @@ class Target:
     address: str
     disk: Path
     people: People
+    store: Store
     rng: random.Random
 
     def victims(self, role: str) -> list[psutil.Process]:
@@ -72,8 +75,8 @@ async def stalled_clients(target: Target) -> None:
 
 
 async def full_disk(target: Target) -> None:
-    with disk.full(target.disk):
-        await asyncio.sleep(LASTS_S)
+    target.store.database.empty_log()  # else SQLite writes for a while into what its log holds already
+    await asyncio.to_thread(disk.full, target.disk, LASTS_S)
 
 
 async def slow_disk(target: Target) -> None:

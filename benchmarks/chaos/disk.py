@@ -11,7 +11,6 @@ from pathlib import Path
 
 SIZE = 1 << 30
 FROZEN_S, THAWED_S = 0.3, 0.05
-CHUNK = 1 << 20
 
 
 @contextmanager
@@ -28,18 +27,16 @@ def disk(folder: Path) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
-@contextmanager
-def full(place: Path) -> Iterator[None]:
-    """Not a byte is left; files that exist may be overwritten where they stand."""
+def full(place: Path, seconds: float) -> None:
+    """Not a block is left; files that exist may be overwritten where they stand."""
     filler = place / "filler"
     try:
-        with suppress(OSError), filler.open("wb", buffering=0) as file:
-            while True:
-                file.write(bytes(CHUNK))
-        with suppress(OSError), filler.open("ab", buffering=0) as file:
-            while True:
-                file.write(bytes(512))
-        yield
+        with filler.open("wb", buffering=0) as file:
+            for block in (1 << 20, 1 << 12):
+                with suppress(OSError):
+                    while True:
+                        os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), block)
+        time.sleep(seconds)
     finally:
         filler.unlink(missing_ok=True)
 

@@ -17,6 +17,7 @@ BACK_S = 120.0
 POLL_S = 0.25
 NUM_LOOKS = 24
 NUM_REPLICAS = 2
+PROCESSES = {"replica": NUM_REPLICAS, "engine": NUM_REPLICAS, "aligner": 1, "controller": 1, "proxy": 1}
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ async def told(service: Service) -> dict[str, tuple[int, str]]:
 
 
 async def _missing(service: Service) -> str | None:
-    for role, number in {"replica": NUM_REPLICAS, "engine": NUM_REPLICAS, "aligner": 1}.items():
+    for role, number in PROCESSES.items():
         if len(found := of_role(role, marked(service.mark))) != number:
             return f"{len(found)} processes of the {role}"
     if left := orphans(marked(service.mark), service.pid):

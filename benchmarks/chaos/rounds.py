@@ -56,7 +56,9 @@ async def rounds(
     ) as client:
         people = People(client, subject.asked, list(subject.references), seed)
         service = Service(subject.address, client, subject.store, subject.mark, subject.pid)
-        target = Target(subject.mark, subject.address, subject.disk, people, random.Random(seed))
+        target = Target(
+            subject.mark, subject.address, subject.disk, people, subject.store, random.Random(seed)
+        )
         async with asyncio.TaskGroup() as group:
             group.create_task(people.work(NUM_STREAMS))
             try:
