@@ -22,6 +22,12 @@ settings.load_profile("errata")
 DATABASES = ("sqlite", "postgresql")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that start a cluster first: begun last, one would keep a single process busy for minutes."""
+    slow = {item.path for item in items if item.get_closest_marker("cluster") is not None}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """What is marked `every_database` runs on each, wherever its database comes from the fixture below."""
     is_marked = metafunc.definition.get_closest_marker("every_database") is not None
