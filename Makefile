@@ -25,7 +25,7 @@ demo: setup  ## serve the embedded model, correct it, train on the corrections, 
 	@$(BIN)/errata demo $(ARGS)
 
 test: check browser postgresql prometheus  ## everything CI runs: setup, check and the tests
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: setup  ## lint, format, types and the direction of imports
 	@$(BIN)/ruff check .

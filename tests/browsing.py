@@ -36,7 +36,7 @@ def chromium() -> Iterator[Any]:
 def visit(browser: Any, address: str, **context: Any) -> Iterator[Any]:
     """A page of a person of its own: no storage is shared with another one's."""
     person = browser.new_context(**{"viewport": DESKTOP, **context})
-    person.set_default_timeout(10_000)
+    person.set_default_timeout(30_000)
     page = person.new_page()
     troubles: list[str] = []
     page.on("pageerror", lambda error: troubles.append(str(error)))

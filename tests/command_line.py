@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
+import structlog
 
 from serve import cli
 
@@ -24,12 +26,24 @@ def command_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
 
     def errata(*words: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["errata", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended, _silent_logs():
             cli.main()
         captured = capsys.readouterr()
         return int(ended.value.code or 0), captured.out, captured.err
 
     return errata
+
+
+@contextmanager
+def _silent_logs() -> Iterator[None]:
+    """Of a server that runs in this process: its lines would stand among those of the command."""
+    before = structlog.get_config()["logger_factory"]
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
+    try:
+        yield
+    finally:
+        structlog.configure(logger_factory=before)
 
 
 def complaint(answer: tuple[int, str, str], status: int = 2) -> str:
@@ -42,7 +56,7 @@ def complaint(answer: tuple[int, str, str], status: int = 2) -> str:
 
 
 def documents(output: str) -> list[Any]:
-    """What `--json` printed, beside the log of a server that runs in this process: an object of several lines each."""
+    """What `--json` printed: an object of several lines each."""
     return [json.loads(found) for found in re.findall(r"^\{\n.*?^\}$", output, re.M | re.S)]
 
 

@@ -26,7 +26,7 @@ from serve.cli.complaints import complaint_about
 from serve.cli.connection import api_address
 
 ROOT = Path(__file__).parent.parent
-ALONE = {("up",), ("demo",), ("doctor",), ("import",), ("export",), ("drill",)}
+ALONE = {("up",), ("demo",), ("doctor",), ("import",), ("export",), ("drill",), ("backup",), ("restore",)}
 """They ask no server, or need none."""
 SLOW = {
     *(

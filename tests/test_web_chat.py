@@ -127,9 +127,30 @@ def test_a_second_question_brings_the_first_one_along(page: Any, served: Served)
     conversation, _ = served.engine.prepared[-1]
     assert [message.role for message in conversation.messages] == ["user", "assistant", "user"]
     page.get_by_role("button", name="New chat").click()
+    page.locator("errata-answer").first.wait_for(state="detached")
     ask(page, "Afresh?")
     conversation, _ = served.engine.prepared[-1]
     assert [message.role for message in conversation.messages] == ["user"]
+
+
+def test_a_question_that_is_asked_before_it_is_known_who_answers_is_not_lost(page: Any) -> None:
+    held: list[Any] = []
+
+    def hold(route: Any) -> None:
+        """The second one is the chat's; the first tells whether a key is needed."""
+        held.append(route)
+        if len(held) == 1:
+            route.continue_()
+
+    page.route("**/v1/models", hold)
+    page.reload()
+    page.get_by_label("Your question").fill("Who is there?")
+    page.keyboard.press("Enter")
+    while len(held) < 2:
+        page.wait_for_timeout(20)
+    assert page.locator("errata-answer").count() == 0
+    held[1].continue_()
+    page.locator("errata-answer").first.wait_for()
 
 
 def test_a_reload_keeps_the_conversation(page: Any, tmp_path: Path) -> None:

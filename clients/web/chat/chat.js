@@ -17,10 +17,15 @@ export function chat(root, server) {
     conversation = new Conversation(server);
     conversation.restore();
   }
+  let early = null;
   const act = {
     ask(field) {
       const question = field.value.trim() || (view.picture ? DEFAULT_QUESTION : "");
-      if (!question || conversation.isAnswering || !view.model) return;
+      if (!question || conversation.isAnswering) return;
+      if (!view.model) {
+        early = field; // asked for again as soon as it is known who answers
+        return;
+      }
       conversation.ask({ model: view.model, question, picture: view.picture, user: session.name });
       field.value = "";
       Object.assign(view, { picture: null, pictureProblem: null });
@@ -65,6 +70,7 @@ export function chat(root, server) {
     view.models = (await server.get("v1/models")).data;
     view.model ??= view.models[0].id;
     draw();
+    if (early) act.ask(early);
   }
 
   const listening = new AbortController();
