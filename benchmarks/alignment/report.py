@@ -92,7 +92,7 @@ def _estimate(of: Figures, name: str, scale: float = 100, digits: int = 1) -> st
 
 def plot(rows: Rows, base: Figures, recipes: Sequence[Recipe], path: Path) -> None:
     """Hallucinated answers and coverage against the number of corrections, with the intervals."""
-    figure, panels = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
+    figure, panels = plt.subplots(1, 2, figsize=(11, 5.5), layout="constrained")
     for panel, name, label in (
         (panels[0], "hallucinated", "answers with a wrong claim, %"),
         (panels[1], "coverage", "objects of the scene that are named, %"),
@@ -107,7 +107,16 @@ def plot(rows: Rows, base: Figures, recipes: Sequence[Recipe], path: Path) -> No
             places = [num * 1.02**number for num in row]  # a little apart, so that intervals can be told
             width = 2.5 if recipe.name == "default" else 1.2
             panel.errorbar(
-                places, values, (below, above), label=recipe.title, marker="o", linewidth=width, capsize=2
+                places,
+                values,
+                (below, above),
+                label=recipe.title,
+                marker="o",
+                color=f"C{number}"
+                if number < 10
+                else "black",  # the eleventh of ten colours would be the first
+                linewidth=width,
+                capsize=2,
             )
         panel.set(xscale="log", xlabel="corrections", ylabel=label)
         panel.set_xticks(
@@ -116,7 +125,9 @@ def plot(rows: Rows, base: Figures, recipes: Sequence[Recipe], path: Path) -> No
         panel.minorticks_off()
         panel.grid(alpha=0.3)
     panels[0].set_yscale("log")
-    panels[0].legend(fontsize="small")
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize="small"
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     plt.close(figure)
