@@ -36,7 +36,7 @@ class TrainingRun:
         config: TrainingConfig,
         checkpoint: Checkpoint | None = None,
         feature_files: FeatureFiles | None = None,
-        wait: Callable[[], None] = lambda: None,
+        wait: Callable[[], object] = lambda: None,
     ) -> None:
         """`wait` is called before each micro-batch."""
         self.model, self.pairs, self.config, self._wait = model, pairs, config, wait

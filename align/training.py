@@ -26,12 +26,10 @@ from .errors import TrainingStopped
 from .examples import Example
 from .feature_files import FeatureFiles
 from .objective import METRIC_NAMES
+from .pausing import wait_while
 from .rendering import Renderer
 from .steps import Metrics, TrainingRun
 from .workers import Workers
-
-PAUSE_S = 0.1
-"""Between two looks whether a pause is over."""
 
 OnStep = Callable[[Metrics], None]
 
@@ -88,12 +86,14 @@ def train(
         files = None
         if features is not None and config.forward.image_disk_bytes:
             files = FeatureFiles(features, config.forward.image_disk_bytes, base, dtype)
-
-        def wait() -> None:
-            while should_pause() and not should_stop():
-                time.sleep(PAUSE_S)
-
-        run = TrainingRun(model, pairs, config, kept.newest() if kept is not None else None, files, wait)
+        run = TrainingRun(
+            model,
+            pairs,
+            config,
+            kept.newest() if kept is not None else None,
+            files,
+            wait=lambda: wait_while(should_pause, should_stop),
+        )
         for metrics in run.steps():
             if on_step is not None and workers.rank == 0:
                 on_step(metrics)

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from tiny_models import tiny_llava
 
 from align import checkpoints as module
-from align import training
+from align import pausing
 from align.checkpoints import Checkpoint, Checkpoints, read_tensors
 from align.config import LoraSettings, ObjectiveConfig, SftFirst, TrainingConfig
 from align.errors import TrainingStopped
@@ -158,7 +158,7 @@ def test_a_run_that_is_told_to_stop_saves_its_last_step_and_goes_on_from_there(
 def test_a_run_that_pauses_between_micro_batches_ends_the_same(
     base: Path, tmp_path: Path, undisturbed: TrainingResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "PAUSE_S", 0.001)
+    monkeypatch.setattr(pausing, "PAUSE_S", 0.001)
     asked = 0
 
     def should_pause() -> bool:

@@ -6,9 +6,7 @@ import time
 from collections.abc import Callable
 
 from ..errors import EvaluationFailed
-
-PAUSE_S = 0.1
-"""Between two looks whether a pause is over."""
+from ..pausing import wait_while
 
 
 class Deadline:
@@ -24,9 +22,7 @@ class Deadline:
 
     def check(self) -> None:
         """Waits while it should pause, which takes none of the time. Raises `EvaluationFailed` once that is over."""
-        while self._should_pause() and not self._is_over():
-            time.sleep(PAUSE_S)
-            self._ends += PAUSE_S
+        self._ends += wait_while(self._should_pause, self._is_over)
         if self._is_over():
             raise EvaluationFailed("the run was ended meanwhile")
         if time.monotonic() > self._ends:
