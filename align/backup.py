@@ -186,10 +186,14 @@ def _restore_blobs(tar: tarfile.TarFile, blobs: Blobs, folder: Path) -> None:
 
 
 def _rows(tar: tarfile.TarFile, name: str, sha256: str) -> list[dict[str, Any]]:
-    data = _read(tar, f"tables/{name}.jsonl")
-    if hashlib.sha256(data).hexdigest() != sha256:
+    try:
+        data = _read(tar, f"tables/{name}.jsonl")
+        rows = [json.loads(line) for line in data.decode().splitlines()]
+    except (KeyError, ValueError) as error:
+        raise StateError(f"the rows of {name} cannot be read in the backup: {error}") from error
+    if name not in _tables() or hashlib.sha256(data).hexdigest() != sha256:
         raise StateError(f"the rows of {name} are damaged in the backup")
-    return [json.loads(line) for line in data.decode().splitlines()]
+    return rows
 
 
 def _read(tar: tarfile.TarFile, name: str) -> bytes:

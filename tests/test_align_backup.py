@@ -166,12 +166,14 @@ def test_what_cannot_be_restored_is_refused_and_changes_nothing(
     (tmp_path / "cut.tar").write_bytes(data[: len(data) // 2 // 512 * 512])
     (tmp_path / "text.tar").write_text("no backup" * 100)
     (tmp_path / "damaged.tar").write_bytes(data.replace(b"A red cup", b"A rid cup"))
+    (tmp_path / "foreign.tar").write_bytes(data.replace(b'"keys"', b'"kyes"'))
     _rewrite(file, tmp_path / "newer.tar", 1000)
     for name, message in (
         ("cut.tar", "is no whole backup"),
         ("text.tar", "cannot be read as a backup"),
         ("missing.tar", "cannot be read as a backup"),
         ("damaged.tar", "the rows of .* are damaged"),
+        ("foreign.tar", "the rows of kyes cannot be read"),
         ("newer.tar", "has schema 1000, this Errata knows up to"),
     ):
         with pytest.raises(StateError, match=message):
