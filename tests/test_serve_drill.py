@@ -11,10 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 from command_line import Errata, command_line, complaint
-from records import adapter_row
-from served import MODEL, Served, listening, serving
+from served import MODEL, Served, listening, publish, serving
 
-from align.adapter_files import adapter_digest
 from align.errors import InvalidAdapter
 from serve.drill.drill import drill
 from serve.drill.figures import Figures, Tail, figures, tail
@@ -141,15 +139,7 @@ def test_between_two_versions_swaps_go_back_and_forth() -> None:
 def served(tmp_path: Path) -> Iterator[Served]:
     """Three admitted versions with their files, which say their names."""
     with serving(tmp_path / "state") as served:
-        for number in (1, 2, 3):
-            folder = tmp_path / f"adapter-{number}"
-            folder.mkdir()
-            (folder / "adapter_config.json").write_text(f'{{"r": {number}}}')
-            (folder / "adapter_model.safetensors").write_bytes(bytes([number]))
-            digest = adapter_digest(folder)
-            served.replica.blobs.put_folder(folder, f"adapters/{digest}")
-            adapter_row(served.store, digest=digest, blob=f"adapters/{digest}")
-        yield served
+        yield publish(served, tmp_path)
 
 
 def chat(address: str, seconds: float) -> list[Seen]:
