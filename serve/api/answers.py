@@ -16,7 +16,6 @@ from functools import partial
 import structlog
 from starlette.concurrency import run_in_threadpool
 
-from align.errors import InvalidConversation, InvalidImage
 from align.state import Failure, Key, Response
 from serve.engine.protocol import Delta, Prompt, Sampling
 from serve.errors import DeadlineExceeded, EngineFailed, InvalidPrompt, ServeError
@@ -26,10 +25,9 @@ from serve.rollout import choose_version, is_pinned
 
 from .auth import person_of
 from .completion import Answer, Completion, response_ids
-from .conversations import read_conversation
 from .deltas import Inbox, Mailbox
 from .feedback_token import SECRET, FeedbackClaims, sign
-from .remote_images import RemoteImageFetcher
+from .prompts import PromptReader
 from .schema import ChatRequest
 
 log = structlog.get_logger()
@@ -41,10 +39,7 @@ LAST_WORDS_S = 10.0
 class Answers:
     def __init__(self, replica: Replica) -> None:
         self._replica = replica
-        settings = replica.settings
-        self._fetcher = RemoteImageFetcher(
-            settings.remote_images, settings.images, max_total_bytes=settings.max_body_bytes
-        )
+        self._prompts = PromptReader(replica.engine, replica.settings)
         self._mailbox: Mailbox | None = None
         self._endings: set[asyncio.Task[None]] = set()  # asyncio itself keeps no task alive
 
@@ -52,15 +47,11 @@ class Answers:
         """Read, choose the version, submit."""
         watch = Stopwatch()
         settings, engine, reconciler = self._replica.settings, self._replica.engine, self._replica.reconciler
-        conversation, images = await read_conversation(body.messages, settings.images, self._fetcher)
-        try:
-            prompt = await run_in_threadpool(engine.prepare, conversation, images)
-        except (InvalidConversation, InvalidImage) as error:
-            raise InvalidPrompt(str(error)) from error
-        sampling = self._sampling(body, prompt)
+        asked = await self._prompts.read(body.messages)
+        sampling = self._sampling(body, asked.prompt)
         completion_id = f"chatcmpl-{uuid.uuid4().hex}"
         ids = response_ids(completion_id, body.n)
-        tokens = await run_in_threadpool(self._feedback_tokens, ids, body, key)
+        tokens = await run_in_threadpool(self._feedback_tokens, ids, body, key) if body.feedback_token else {}
         while (in_force := reconciler.certainly_in_force()) is None:
             await run_in_threadpool(reconciler.refresh)
         # from here to `_submit` nothing is awaited, so that it is still in force
@@ -75,21 +66,21 @@ class Answers:
             completion_id,
             adapter,
             key,
-            conversation,
-            images,
-            prompt.num_tokens,
+            asked.conversation,
+            asked.images,
+            asked.prompt.num_tokens,
             body.user,
             body.metadata,
             body.store,
             [
-                Answer(index, response_id if body.store else None, _with_seed(sampling, index), token)
-                for index, (response_id, token) in enumerate(zip(ids, tokens, strict=True))
+                Answer(index, name if body.store else None, _with_seed(sampling, index), tokens.get(name))
+                for index, name in enumerate(ids)
             ],
             generation=None if is_pinned(body.model) else in_force.generation,
             inbox=Inbox(self._replica.gaps.add),
             watch=watch,
         )
-        self._submit(completion, prompt)
+        self._submit(completion, asked.prompt)
         return completion
 
     def _submit(self, completion: Completion, prompt: Prompt) -> None:
@@ -109,12 +100,11 @@ class Answers:
         metrics = self._replica.metrics
         metrics.prompt_tokens.labels(completion.adapter).inc(completion.num_prompt_tokens)
 
-    def _feedback_tokens(self, ids: list[str], body: ChatRequest, key: Key) -> list[str | None]:
-        if not body.feedback_token:
-            return [None] * len(ids)
+    def _feedback_tokens(self, ids: list[str], body: ChatRequest, key: Key) -> dict[str, str]:
+        """By response id."""
         secret = self._replica.store.secrets.get(SECRET)
         expires = math.ceil(time.time() + self._replica.settings.feedback_token_s)
-        return [sign(FeedbackClaims(name, key.id, body.user, expires), secret) for name in ids]
+        return {name: sign(FeedbackClaims(name, key.id, body.user, expires), secret) for name in ids}
 
     def _sampling(self, body: ChatRequest, prompt: Prompt) -> Sampling:
         asked = body.max_completion_tokens or body.max_tokens

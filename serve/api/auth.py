@@ -71,27 +71,28 @@ _bearer = HTTPBearer(
 )
 
 
-def may_chat(request: Request, _: Annotated[object, Depends(_bearer)]) -> Key:
+# coroutines though they wait for nothing: FastAPI would run functions in a thread each
+async def may_chat(request: Request, _: Annotated[object, Depends(_bearer)]) -> Key:
     return _may(request, "chat")
 
 
-def may_correct(request: Request, _: Annotated[object, Depends(_bearer)]) -> Key:
+async def may_correct(request: Request, _: Annotated[object, Depends(_bearer)]) -> Key:
     return _may(request, "feedback")
 
 
-def may_correct_this(request: Request, _: Annotated[object, Depends(_bearer)]) -> Key:
+async def may_correct_this(request: Request, _: Annotated[object, Depends(_bearer)]) -> Key:
     """As `may_correct`, and who comes with a feedback token."""
     return _may(request, "feedback", ONE_RESPONSE)
 
 
-def may_chat_or_correct(request: Request, _: Annotated[object, Depends(_bearer)]) -> Key:
+async def may_chat_or_correct(request: Request, _: Annotated[object, Depends(_bearer)]) -> Key:
     return _may(request, "chat", "feedback")
 
 
-def may_read_this(request: Request, _: Annotated[object, Depends(_bearer)]) -> Key:
+async def may_read_this(request: Request, _: Annotated[object, Depends(_bearer)]) -> Key:
     """As `may_chat_or_correct`, and who comes with a feedback token."""
     return _may(request, "chat", "feedback", ONE_RESPONSE)
 
 
-def may_administer(request: Request, _: Annotated[object, Depends(_bearer)]) -> Key:
+async def may_administer(request: Request, _: Annotated[object, Depends(_bearer)]) -> Key:
     return _may(request, "admin")

@@ -5,32 +5,23 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
-from starlette.concurrency import run_in_threadpool
-
 from align.conversation import Conversation, Image, Message, Text
 from align.images import ImageLimits
 from serve.errors import InvalidPrompt
 
-from .images import is_remote, read_images
-from .remote_images import RemoteImageFetcher
+from .images import read_images
 from .schema import ChatMessage, ImagePart
 from .schema.chat import Part
 
 
-async def read_conversation(
-    messages: list[ChatMessage], limits: ImageLimits, fetcher: RemoteImageFetcher
+def read_conversation(
+    messages: list[ChatMessage], fetched: Mapping[str, bytes], limits: ImageLimits
 ) -> tuple[Conversation, dict[str, bytes]]:
-    """The conversation and each image's encoded bytes by SHA-256. Raises `InvalidPrompt`."""
-    if messages[-1].role != "user":
-        raise InvalidPrompt("the last message must be the user's")
-    urls = _image_urls(messages)
-    if len(urls) > limits.max_per_request:  # before any of them is fetched or decoded
-        raise InvalidPrompt(f"a request may hold {limits.max_per_request} images")
-    fetched = await fetcher.fetch(dict.fromkeys(filter(is_remote, urls)))
-    return await run_in_threadpool(lambda: _conversation(messages, read_images(urls, fetched, limits)))
+    """The conversation and each image's encoded bytes by SHA-256. `fetched` is by URL. Raises `InvalidPrompt`."""
+    return _conversation(messages, read_images(image_urls(messages), fetched, limits))
 
 
-def _image_urls(messages: list[ChatMessage]) -> list[str]:
+def image_urls(messages: list[ChatMessage]) -> list[str]:
     """Raises `InvalidPrompt` where someone else than the user shows one."""
     urls: list[str] = []
     for message in messages:
