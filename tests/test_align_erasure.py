@@ -25,7 +25,7 @@ from align.erasure import erase_correction, erase_response, erase_source, remove
 from align.errors import Conflict, NotFound, StateError
 from align.gate import Verdict
 from align.manifest import freeze
-from align.state import Blobs, Store, blobs, schema, sqlite
+from align.state import Blobs, Store, blobs, schema, sqlite, taint
 from align.state.insertions import Inserted
 from align.training import TrainingResult
 
@@ -449,6 +449,18 @@ def test_what_is_erased_during_a_run_keeps_its_adapter_from_being_published(
     with pytest.raises(NotFound):
         tree.fetch_folder("adapters/d1")
     assert b"weights that learned it" not in files(tmp_path / "blobs")
+
+
+def test_what_is_gone_is_found_among_the_items_of_a_run_however_many_those_are(
+    store: Store, tree: Blobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corrected(store, tree, 5)
+    for name in ("c0", "c2", "c4"):
+        erase_correction(store, tree, name)
+    monkeypatch.setattr(taint, "ITEMS_A_QUERY", 2)
+    asked = {f"c{number}" for number in range(1, 5)}
+    assert store.erasures.among(asked) == ["c2", "c4"], "c0 is erased, but nobody asked for it"
+    assert store.erasures.among(set()) == []
 
 
 def test_files_that_an_earlier_equal_adapter_needs_stay(store: Store, tree: Blobs, tmp_path: Path) -> None:

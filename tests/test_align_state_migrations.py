@@ -91,3 +91,19 @@ def test_images_that_a_deletion_had_left_are_removed_by_the_next_one(database_ur
     assert store.erasures.remove_images(removed.append) == 1
     assert removed == ["a" * 64]
     store.close()
+
+
+def test_earlier_runs_know_what_they_have_seen(database_url: str) -> None:
+    run = (
+        "INSERT INTO runs (id, created, status, trigger, attempts, manifest) "
+        "VALUES (:id, :at, 'failed', 'count', 1, :m)"
+    )
+    rows = [
+        (run, {"id": "run-1", "at": 1.0, "m": json.dumps({"train": ["c1"], "last_sequence": 7})}),
+        (run, {"id": "run-2", "at": 2.0, "m": "null"}),
+        (run, {"id": "run-3", "at": 3.0, "m": None}),
+    ]
+    store = older(database_url, 11, *rows)
+    assert store.runs.learned_up_to() == 7
+    assert [store.runs.get(f"run-{number}").last_sequence for number in (1, 2, 3)] == [7, None, None]
+    store.close()

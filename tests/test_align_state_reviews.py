@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from records import adapter_row, correction, response, running
+from sqlalchemy import event
 
 from align.errors import Conflict, NotFound
 from align.state import Store
@@ -130,3 +133,32 @@ def test_a_hold_may_be_of_some_sources(store: Store) -> None:
     add(store, "his", status="accepted", source="bob")
     assert store.reviews.hold({"acme"}, "repeated_insertion", [], {"bob"}) == 1
     assert [one.id for one in store.reviews.waiting(limit=9)] == ["his"]
+
+
+@pytest.mark.parametrize(
+    ("ask", "index"),
+    [
+        (lambda store: store.reviews.waiting(10, after=1), "corrections_in_quarantine"),
+        (lambda store: store.reviews.count_by_reason(), "corrections_in_quarantine"),
+        (lambda store: store.corrections.origins(), "corrections_by_response"),
+    ],
+)
+def test_neither_who_waits_nor_what_was_replaced_is_looked_for_among_all(
+    store: Store, ask: Callable[[Store], object], index: str
+) -> None:
+    if store.database.engine.name == "postgresql":
+        pytest.skip("PostgreSQL plans by what the table holds, and a few rows it reads through")
+    asked: list[tuple[str, tuple[object, ...]]] = []
+
+    def note(
+        _connection: object, _cursor: object, statement: str, values: tuple[object, ...], *_: object
+    ) -> None:
+        asked.append((statement, values))
+
+    event.listen(store.database.engine, "before_cursor_execute", note)
+    ask(store)
+    event.remove(store.database.engine, "before_cursor_execute", note)
+    ((statement, values),) = [one for one in asked if one[0].startswith("SELECT")]
+    with store.database.read() as connection:
+        plan = [str(row[3]) for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)]
+    assert any(index in step for step in plan), plan

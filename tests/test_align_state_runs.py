@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from records import correction, response
+from sqlalchemy import event
 
 from align.errors import Conflict, NotFound
 from align.state import Store
@@ -82,3 +83,21 @@ def test_runs_of_a_dead_aligner_are_found_oldest_first_and_taken_up_one_attempt_
     assert [run.id for run in store.runs.recent()] == [waiting.id, *reversed(cut_off)]
     with pytest.raises(NotFound, match="no run 'run-9'"):
         store.runs.get("run-9")
+
+
+def test_whether_a_run_is_due_is_known_without_a_manifest_read(store: Store) -> None:
+    seen: list[str] = []
+    for last in (3, 5):
+        run = store.runs.request("count")
+        store.runs.claim()
+        store.runs.update(run.id, manifest={"train": ["c1"], "last_sequence": last})
+        store.runs.update(run.id, status="refused")
+    store.runs.request("count")  # it has seen nothing yet
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        seen.append(statement)
+
+    event.listen(store.database.engine, "before_cursor_execute", note)
+    assert store.runs.learned_up_to() == 5
+    assert [statement for statement in seen if "FROM runs" in statement]
+    assert not any("manifest" in statement for statement in seen)

@@ -191,6 +191,28 @@ def gaps_of_replicas(connection: Connection) -> None:
     connection.execute(text("ALTER TABLE replicas ADD COLUMN gap_p95_s FLOAT"))
 
 
+def what_runs_have_seen(connection: Connection) -> None:
+    """Up to which correction, beside the manifest: that names each of them, and may be many megabytes."""
+    connection.execute(text("ALTER TABLE runs ADD COLUMN last_sequence INTEGER"))
+    manifests = text("SELECT manifest FROM runs WHERE id = :id").columns(column("manifest", JSON))
+    for run_id in connection.execute(text("SELECT id FROM runs")).scalars().all():
+        manifest = connection.execute(manifests, {"id": run_id}).scalar_one() or {}
+        if "last_sequence" in manifest:
+            seen = {"id": run_id, "seen": manifest["last_sequence"]}
+            connection.execute(text("UPDATE runs SET last_sequence = :seen WHERE id = :id"), seen)
+
+
+def corrections_in_quarantine(connection: Connection) -> None:
+    """Those that wait for a reviewer are few among all.
+
+    An index of these alone: of one of all statuses, SQLite thinks that it finds the corrections of one response by it.
+    """
+    statement = (
+        "CREATE INDEX corrections_in_quarantine ON corrections (sequence) WHERE status = 'quarantined'"
+    )
+    connection.execute(text(statement))
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     first_tables,
     lineage_and_erasure,
@@ -203,6 +225,8 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     outcomes_by_rollout,
     queue_and_statistics,
     gaps_of_replicas,
+    what_runs_have_seen,
+    corrections_in_quarantine,
 )
 
 

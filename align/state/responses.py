@@ -95,12 +95,14 @@ class Responses:
     def uncorrected(self, adapter: str) -> list[str]:
         """The ids of the adapter's answers that ended by themselves and that nobody found wrong."""
         table, corrections = schema.responses, schema.corrections
-        corrected = select(corrections.c.response_id).where(corrections.c.status != "nothing_wrong")
+        corrected = select(corrections.c.id).where(
+            corrections.c.response_id == table.c.id, corrections.c.status != "nothing_wrong"
+        )
         query = select(table.c.id).where(
             table.c.adapter == adapter,
             table.c.status == "kept",
             table.c.finish_reason == "stop",
-            table.c.id.not_in(corrected),
+            ~corrected.exists(),  # NOT IN would look through all corrections for each answer, on PostgreSQL
         )
         with self._database.read() as connection:
             return list(connection.execute(query).scalars())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, func, literal, select, update
 
 from ..errors import Conflict, NotFound
 from . import schema
@@ -15,6 +15,8 @@ from .rows import from_row
 from .taint import taint
 
 TABLE = schema.corrections
+IS_WAITING = TABLE.c.status == literal("quarantined", literal_execute=True)
+"""Not as a parameter: SQLite takes the index of those that wait only where it reads that they are asked for."""
 
 
 class Reviews:
@@ -23,7 +25,7 @@ class Reviews:
 
     def waiting(self, limit: int, after: int = 0) -> list[Correction]:
         """The quarantined ones whose `sequence` is above `after`, in order of arrival."""
-        query = select(TABLE).where(TABLE.c.status == "quarantined", TABLE.c.sequence > after)
+        query = select(TABLE).where(IS_WAITING, TABLE.c.sequence > after)
         with self._database.read() as connection:
             rows = connection.execute(query.order_by(TABLE.c.sequence).limit(limit))
             return [from_row(Correction, row) for row in rows]
@@ -32,13 +34,13 @@ class Reviews:
         """The quarantined ones that inserted something over these images."""
         insertions = schema.insertions
         ids = select(insertions.c.correction_id).where(insertions.c.image_group == image_group)
-        query = select(TABLE).where(TABLE.c.status == "quarantined", TABLE.c.id.in_(ids))
+        query = select(TABLE).where(IS_WAITING, TABLE.c.id.in_(ids))
         with self._database.read() as connection:
             return [from_row(Correction, row) for row in connection.execute(query)]
 
     def count_by_reason(self) -> dict[str, int]:
         """Of those that wait."""
-        query = select(TABLE.c.reason, func.count()).where(TABLE.c.status == "quarantined")
+        query = select(TABLE.c.reason, func.count()).where(IS_WAITING)
         with self._database.read() as connection:
             rows = connection.execute(query.group_by(TABLE.c.reason)).all()
         return {row[0] or "": row[1] for row in rows}
@@ -60,7 +62,7 @@ class Reviews:
         if sources is not None:
             ids = ids.where(insertions.c.source.in_(sources))
         is_free = (TABLE.c.status == "accepted") & TABLE.c.reason.is_(None)
-        is_weaker = (TABLE.c.status == "quarantined") & TABLE.c.reason.in_(weaker)
+        is_weaker = IS_WAITING & TABLE.c.reason.in_(weaker)
         held = {"status": "quarantined", "reason": reason, "questioned": sorted(phrases)}
         with self._database.write() as connection:
             done = connection.execute(
@@ -113,5 +115,5 @@ def _released(connection: Connection) -> dict[str, object]:
 
 
 def _settle(connection: Connection, correction_id: str, values: dict[str, object]) -> bool:
-    is_waiting = (TABLE.c.id == correction_id) & (TABLE.c.status == "quarantined")
+    is_waiting = (TABLE.c.id == correction_id) & IS_WAITING
     return connection.execute(update(TABLE).where(is_waiting).values(values)).rowcount == 1

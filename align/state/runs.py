@@ -36,6 +36,7 @@ class Run:
     reason: str | None = None
     adapter: str | None = None
     attempts: int = 1  # how often an aligner began or took up this run
+    last_sequence: int | None = None  # as its manifest says: who asks every second need not read all of that
 
     @property
     def is_ended(self) -> bool:
@@ -150,8 +151,11 @@ class Runs:
 
     def learned_up_to(self) -> int:
         """The `effective_sequence` of the newest correction that a run has seen; 0 before the first."""
-        manifests = (run.manifest for run in self.recent() if run.manifest is not None)
-        return next((int(manifest["last_sequence"]) for manifest in manifests), 0)
+        table = schema.runs
+        query = select(table.c.last_sequence).where(table.c.last_sequence.is_not(None))
+        with self._database.read() as connection:
+            newest = connection.execute(query.order_by(table.c.created.desc()).limit(1))
+            return int(newest.scalar_one_or_none() or 0)
 
 
 def request_run(connection: Connection, trigger: str) -> Run:
@@ -173,9 +177,11 @@ def update_run(connection: Connection, run_id: str, values: dict[str, Any]) -> b
     table = schema.runs
     now = time.time()
     ended = {"ended": now} if values.get("status") in ENDED else {}
+    manifest = values.get("manifest") or {}
+    seen = {"last_sequence": manifest["last_sequence"]} if "last_sequence" in manifest else {}
     done = connection.execute(
         update(table)
         .where(table.c.id == run_id, table.c.status.not_in(ENDED))
-        .values(heartbeat=now, **values, **ended)
+        .values(heartbeat=now, **values, **ended, **seen)
     )
     return done.rowcount == 1

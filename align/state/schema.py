@@ -116,6 +116,7 @@ runs = Table(
     Column("reason", String),
     Column("adapter", String),
     Column("attempts", Integer, nullable=False),
+    Column("last_sequence", Integer),
 )
 
 adapters = Table(

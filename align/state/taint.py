@@ -16,6 +16,7 @@ from .runs import UNDER_WAY, request_run
 
 TAINTING = ("erased", "rejected")
 """The statuses of responses and corrections from which nothing may be learned."""
+ITEMS_A_QUERY = 1000
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,15 @@ def check_run(connection: Connection, run_id: str) -> None:
 
 def those_with_status(connection: Connection, items: Set[str], status: str) -> list[str]:
     """Of the responses and corrections, in order."""
-    found: set[str] = set()
-    for table in (schema.responses, schema.corrections):
-        found |= set(connection.execute(select(table.c.id).where(table.c.status == status)).scalars())
-    return sorted(items & found)
+    found: list[str] = []
+    ordered = sorted(items)
+    # by the items, which are bounded by what a run sees: retention erases without end
+    for first in range(0, len(ordered), ITEMS_A_QUERY):
+        some = ordered[first : first + ITEMS_A_QUERY]
+        for table in (schema.responses, schema.corrections):
+            query = select(table.c.id).where(table.c.id.in_(some), table.c.status == status)
+            found += connection.execute(query).scalars()
+    return sorted(found)
 
 
 def _are_being_learned(connection: Connection, items: Set[str]) -> bool:
