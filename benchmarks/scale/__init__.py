@@ -1,0 +1,1 @@
+"""What grows with answers, corrections and replicas, and how fast."""
