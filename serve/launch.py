@@ -94,6 +94,8 @@ def running(settings: Settings) -> Iterator[None]:
     # By default Ray runs all its workers at low priority; here only training is to yield, and it says so itself.
     os.environ.setdefault("RAY_worker_niceness", "0")
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
+    # A dead proxy counts as dead after three looks, and by default there are ten seconds between two.
+    os.environ.setdefault("RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S", "1")
     import ray
 
     from . import deployments

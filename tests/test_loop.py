@@ -18,6 +18,7 @@ import psutil
 import pytest
 from deployed import Deployed, deployed
 from errata import Errata
+from openai import OpenAIError
 
 from align.alignment import align
 from align.config import AlignmentConfig, TrainingConfig
@@ -26,6 +27,8 @@ from align.scenes.captions import CAPTION_PROMPTS
 from align.scenes.draw import png_bytes
 from align.scenes.world import sample_scene
 from align.state import Blobs, Store
+from benchmarks.chaos.processes import of_role
+from benchmarks.chaos.recovery import PROCESSES
 from serve.demo.people import Annotators, Tally, answer_all, client
 from serve.demo.server import free_port, server
 from serve.settings import AlignmentSettings, Settings
@@ -196,6 +199,27 @@ def test_a_killed_replica_comes_back_with_the_live_adapter(loop: Loop) -> None:
     answers = answer_all(loop.address, tally, SCENES, lambda: None)
     assert tally.failures == []
     assert answers == loop.greedy("errata-scenes@v0001")
+
+
+@pytest.mark.parametrize("role", ["controller", "aligner", "engine", "proxy"])
+def test_after_a_kill_of_any_process_the_service_is_back_by_itself(loop: Loop, role: str) -> None:
+    reply = loop.errata.ask("What is here?", image=png_bytes(SCENES[2]), temperature=0)
+    kept = loop.errata.feedback.create(reply.response_id, corrected_text=f"{reply.text} After the {role}.")
+    victim = of_role(role, psutil.Process().children(recursive=True))[0]
+    victim.kill()
+    victim.wait(30)
+
+    def is_back() -> bool:
+        try:
+            again = loop.errata.ask("What is here?", image=png_bytes(SCENES[2]), temperature=0)
+        except OpenAIError:
+            return False
+        assert (again.adapter, again.text) == (reply.adapter, reply.text)
+        processes = psutil.Process().children(recursive=True)
+        return all(len(of_role(one, processes)) == number for one, number in PROCESSES.items())
+
+    wait_until(is_back, 120, f"an answer after the {role} was killed, and all processes there again")
+    assert loop.errata.feedback.get(kept.id).corrected_text == f"{reply.text} After the {role}."
 
 
 def test_a_move_to_a_cluster_by_serve_deploy_loses_nothing_and_neither_does_a_roll_out(loop: Loop) -> None:
