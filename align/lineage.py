@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .state import Adapter, Rollout, Run, Store
-from .state.manifests import adapters_with_manifests, items_of, role_of
+from .state.manifests import adapters_with_manifests, role_of
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def adapter_story(store: Store, version: str) -> AdapterStory:
     return AdapterStory(
         adapter,
         run,
-        tuple(store.erasures.among(items_of(run.manifest))),
+        tuple(store.erasures.among(run.manifest)),
         tuple(store.rollouts.naming(adapter.version)),
         store.responses.count_of_adapter(adapter.version),
     )

@@ -22,7 +22,6 @@ from .split import drawn_by_lot, judged_by_reviewed, split_examples
 from .state import Blobs, Store
 from .state.corrections import Origin
 from .state.examples import corrected_example, uncorrected_example
-from .state.manifests import items_of
 from .state.rollouts import BASE
 
 
@@ -81,7 +80,7 @@ def thaw(store: Store, blobs: Blobs, manifest: dict[str, Any]) -> Frozen:
 
     Raises `Conflict` where some of it may not be used any more.
     """
-    if erased := store.erasures.among(items_of(manifest)):
+    if erased := store.erasures.among(manifest):
         raise Conflict(
             f"{', '.join(erased[:3])} of this run's manifest was erased since; ask for another run"
         )

@@ -454,13 +454,17 @@ def test_what_is_erased_during_a_run_keeps_its_adapter_from_being_published(
 def test_what_is_gone_is_found_among_the_items_of_a_run_however_many_those_are(
     store: Store, tree: Blobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    corrected(store, tree, 5)
-    for name in ("c0", "c2", "c4"):
+    corrected(store, tree, 4)
+    for number in range(5):
+        answer(store, tree, f"right-{number}")
+    for name in ("c0", "c2"):
         erase_correction(store, tree, name)
+    for name in ("right-0", "right-2", "right-4"):
+        erase_response(store, tree, name)
     monkeypatch.setattr(taint, "ITEMS_A_QUERY", 2)
-    asked = {f"c{number}" for number in range(1, 5)}
-    assert store.erasures.among(asked) == ["c2", "c4"], "c0 is erased, but nobody asked for it"
-    assert store.erasures.among(set()) == []
+    seen = manifest("c1", "c2", general=tuple(f"right-{number}" for number in range(1, 5)))
+    assert store.erasures.among(seen) == ["c2", "right-2", "right-4"], "it has not seen the others"
+    assert store.erasures.among(None) == []
 
 
 def test_files_that_an_earlier_equal_adapter_needs_stay(store: Store, tree: Blobs, tmp_path: Path) -> None:

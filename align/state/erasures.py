@@ -83,10 +83,10 @@ class Erasures:
         with self._database.read() as connection:
             check_run(connection, run_id)
 
-    def among(self, items: set[str]) -> list[str]:
-        """Those of the responses and corrections that were erased, in order."""
+    def among(self, manifest: dict[str, Any] | None) -> list[str]:
+        """Those of the responses and corrections that a run has seen that were erased, in order."""
         with self._database.read() as connection:
-            return those_with_status(connection, items, "erased")
+            return those_with_status(connection, manifest, "erased")
 
     def remove_images(self, remove: Callable[[str], object]) -> int:
         """Call `remove` for each image that only erased responses showed; returns for how many.

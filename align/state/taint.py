@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Set
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, select, update
 
@@ -49,20 +50,21 @@ def check_run(connection: Connection, run_id: str) -> None:
     runs = schema.runs
     manifest = connection.execute(select(runs.c.manifest).where(runs.c.id == run_id)).scalar_one()
     for status in TAINTING:
-        if gone := those_with_status(connection, items_of(manifest), status):
+        if gone := those_with_status(connection, manifest, status):
             raise Conflict(f"{', '.join(gone[:3])} was {status} during the run; one without it is asked for")
 
 
-def those_with_status(connection: Connection, items: Set[str], status: str) -> list[str]:
-    """Of the responses and corrections, in order."""
-    found: list[str] = []
-    ordered = sorted(items)
-    # by the items, which are bounded by what a run sees: retention erases without end
-    for first in range(0, len(ordered), ITEMS_A_QUERY):
-        some = ordered[first : first + ITEMS_A_QUERY]
-        for table in (schema.responses, schema.corrections):
-            query = select(table.c.id).where(table.c.id.in_(some), table.c.status == status)
-            found += connection.execute(query).scalars()
+def those_with_status(connection: Connection, manifest: dict[str, Any] | None, status: str) -> list[str]:
+    """Of the corrections and responses that the run has seen, in order."""
+    corrections, responses = schema.corrections.c, schema.responses.c
+    gone = set(connection.execute(select(corrections.id).where(corrections.status == status)).scalars())
+    found = gone & items_of(manifest)
+    # the other way round: a run looks at few answers beside those corrected, and retention erases them without end
+    seen = list((manifest or {}).get("general", ()))
+    for first in range(0, len(seen), ITEMS_A_QUERY):
+        some = responses.id.in_(seen[first : first + ITEMS_A_QUERY])
+        query = select(responses.id).where(some, responses.status == status)
+        found |= set(connection.execute(query).scalars())
     return sorted(found)
 
 
