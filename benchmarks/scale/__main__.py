@@ -62,9 +62,9 @@ def main() -> None:
         for number in answers:
             url = server.new_database()
             _add(report, "postgresql", measure(url, number, console.log, server.pid), console)
-            server.drop(url)
             if options.json:  # the last number takes most of the time, and may be broken off
                 options.json.write_text(json.dumps(report, indent=2) + "\n")
+            server.drop(url)
 
 
 def _add(report: dict[str, Any], database: str, measured: dict[str, Any], console: Console) -> None:
