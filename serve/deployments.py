@@ -86,7 +86,7 @@ def _model_servers(settings: Settings) -> Any:
         max_queued_requests=capacity,
         max_surge_percent=placement.max_surge_percent,
         graceful_shutdown_timeout_s=longest_request_s(settings),
-        health_check_period_s=5.0,
+        health_check_period_s=2.0,
         max_constructor_retry_count=2,  # what fails at the start twice is said, not tried for minutes
         ray_actor_options={"num_cpus": placement.num_cpus, "num_gpus": num_gpus},
     )

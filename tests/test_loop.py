@@ -218,7 +218,7 @@ def test_after_a_kill_of_any_process_the_service_is_back_by_itself(loop: Loop, r
         processes = psutil.Process().children(recursive=True)
         return all(len(of_role(one, processes)) == number for one, number in PROCESSES.items())
 
-    wait_until(is_back, 120, f"an answer after the {role} was killed, and all processes there again")
+    wait_until(is_back, 300, f"an answer after the {role} was killed, and all processes there again")
     assert loop.errata.feedback.get(kept.id).corrected_text == f"{reply.text} After the {role}."
 
 
