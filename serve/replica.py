@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from align.adapter_files import adapter_digest
 from align.errors import InvalidAdapter
@@ -18,6 +19,9 @@ from .logs import configure_logs
 from .metrics import ReplicaMetrics
 from .reconciler import Reconciler
 from .settings import Settings
+
+if TYPE_CHECKING:
+    from .traces import Traces
 
 
 class Replica:
@@ -46,6 +50,9 @@ class Replica:
             )
             self.reconciler.start()
             stack.callback(self.reconciler.stop)
+            self.traces = _traces(self.id) if settings.traces else None
+            if self.traces is not None:
+                stack.callback(self.traces.close)
             self._parts = stack.pop_all()
 
     def check_health(self) -> None:
@@ -62,6 +69,12 @@ class Replica:
         if adapter_digest(folder) != adapter.digest:
             raise InvalidAdapter(f"the files of {adapter.version} are damaged; restore them from a backup")
         return folder
+
+
+def _traces(replica_id: str) -> Traces:
+    from .traces import to_collector
+
+    return to_collector(replica_id)
 
 
 def transformers_engine(settings: Settings) -> Engine:

@@ -213,6 +213,11 @@ class Settings(_Section):
     body_timeout_s: float = Field(
         default=60.0, gt=0, description="Seconds that the body of a request may take."
     )
+    traces: bool = Field(
+        default=False,
+        description="OpenTelemetry's traces of answers and events of corrections, sent to where its `OTEL_*` variables "
+        "say; needs the extra `otel`.",
+    )
     placement: PlacementSettings = PlacementSettings()
     engine: EngineConfig = EngineConfig()
     images: ImageLimits = ImageLimits()

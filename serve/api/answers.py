@@ -43,11 +43,12 @@ class Answers:
         self._mailbox: Mailbox | None = None
         self._endings: set[asyncio.Task[None]] = set()  # asyncio itself keeps no task alive
 
-    async def begin(self, body: ChatRequest, key: Key) -> Completion:
+    async def begin(self, body: ChatRequest, key: Key, traceparent: str | None = None) -> Completion:
         """Read, choose the version, submit."""
         watch = Stopwatch()
         settings, engine, reconciler = self._replica.settings, self._replica.engine, self._replica.reconciler
         asked = await self._prompts.read(body.messages)
+        read_s = watch.read()
         sampling = self._sampling(body, asked.prompt)
         completion_id = f"chatcmpl-{uuid.uuid4().hex}"
         ids = response_ids(completion_id, body.n)
@@ -78,6 +79,8 @@ class Answers:
             ],
             generation=None if is_pinned(body.model) else in_force.generation,
             inbox=Inbox(self._replica.gaps.add),
+            read_s=read_s,
+            traceparent=traceparent,
             watch=watch,
         )
         self._submit(completion, asked.prompt)
@@ -195,13 +198,24 @@ class Answers:
         if (gaps := len(answer.token_ids) - 1) > 0:
             gap_s = (timings["total_s"] - timings["first_token_s"]) / gaps
             metrics.token_seconds.labels(completion.adapter).observe(gap_s)
+        if completion.is_ended and not completion.has_failed:  # else its failure is traced
+            self._trace(completion)
 
     def _record_failure(self, completion: Completion, reason: str) -> None:
         """Which version failed, and nothing of what it was asked: a worse version shows by that."""
         self._replica.metrics.failed_responses.labels(completion.adapter, reason).inc()
+        self._trace(completion, reason)
         self._replica.store.outcomes.add_failure(
             Failure(completion.id, time.time(), completion.adapter, completion.generation, reason)
         )
+
+    def _trace(self, completion: Completion, error: str | None = None) -> None:
+        """Once: what failed is recorded as far as it came, after that."""
+        if self._replica.traces is not None and not completion.is_traced:
+            from .answer_trace import trace_of
+
+            completion.is_traced = True
+            self._replica.traces.answered(trace_of(completion, self._replica.settings.model_name, error))
 
     def _store(
         self, completion: Completion, answer: Answer, response_id: str, timings: dict[str, float]

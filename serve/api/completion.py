@@ -30,6 +30,7 @@ class Answer:
     logprobs: list[TokenLogprobs] = field(default_factory=list)
     finish_reason: str | None = None
     first_token_s: float | None = None
+    last_token_s: float | None = None
     num_reused_tokens: int = 0
     """Of the prompt, what was read for an earlier one."""
 
@@ -40,6 +41,7 @@ class Answer:
     def take(self, delta: Delta, at_s: float) -> None:
         if delta.token_ids and self.first_token_s is None:
             self.first_token_s = at_s
+        self.last_token_s = at_s
         self.token_ids += delta.token_ids
         self.pieces.append(delta.text)
         self.logprobs += delta.logprobs
@@ -64,12 +66,20 @@ class Completion:
     generation: int | None
     """The rollout that chose the adapter; none where the request named it."""
     inbox: Inbox
+    read_s: float = 0.0
+    """When its prompt was read, in seconds since it came."""
+    traceparent: str | None = None
+    is_traced: bool = False
     created: float = field(default_factory=time.time)
     watch: Stopwatch = field(default_factory=Stopwatch)
 
     @property
     def is_ended(self) -> bool:
         return all(answer.finish_reason is not None for answer in self.answers)
+
+    @property
+    def has_failed(self) -> bool:
+        return any(answer.finish_reason == "error" for answer in self.answers)
 
     @property
     def headers(self) -> dict[str, str]:

@@ -134,11 +134,24 @@ def feedback_router(replica: Replica) -> APIRouter:
             if options.dryrun:
                 http.status_code = 200
                 return _preview(foresee(replica.store, correction, response, screening), response)
-            return correction_answer(receive(replica.store, correction, response, screening), response)
+            stored = receive(replica.store, correction, response, screening)
+            if stored.id == correction.id:  # else it was sent before
+                _trace(replica, stored, response)
+            return correction_answer(stored, response)
 
         return await run_in_threadpool(act)
 
     return router
+
+
+def _trace(replica: Replica, correction: Correction, response: Response) -> None:
+    if replica.traces is not None:
+        from serve.traces import Evaluation
+
+        kinds = [span["kind"] for span in correction.spans]
+        replica.traces.corrected(
+            Evaluation(response.id, response.adapter, correction.id, correction.status, kinds)
+        )
 
 
 def _preview(correction: Correction, response: Response) -> CorrectionPreview:
