@@ -13,6 +13,7 @@ ServeError
 ├── EngineFailed       the sequence failed inside the engine (500)
 ├── NotReady           this replica does not hold yet what is in force (503)
 ├── DeadlineExceeded   it took longer than the server allows (504)
+├── RayEnded           Ray itself has ended under the server
 └── SettingsError      the server cannot start as it is configured
 """
 
@@ -69,6 +70,10 @@ class NotReady(ServeError):
 
 
 class DeadlineExceeded(ServeError):
+    pass
+
+
+class RayEnded(ServeError):
     pass
 
 

@@ -20,6 +20,7 @@ from align.state import Blobs, Store
 
 from .engine.protocol import EngineSetup
 from .errors import SettingsError
+from .ray_processes import RayProcesses
 from .settings import Settings
 
 
@@ -96,7 +97,10 @@ def alone(state: Path) -> Iterator[None]:
 
 @contextmanager
 def running(settings: Settings) -> Iterator[None]:
-    """The server, up for the length of the block. Raises what `check` raises, before anything is started."""
+    """The server, up for the length of the block. Raises what `check` raises, before anything is started.
+
+    Where Ray itself ends, the block gets a SIGTERM, and `RayEnded` is raised at its end.
+    """
     check(settings)
     # Set before Ray starts, so that its processes inherit them: OpenMP threads that spin while they wait starve the
     # other processes of a small machine, and no one asked to be counted.
@@ -131,11 +135,14 @@ def running(settings: Settings) -> Iterator[None]:
             runtime_env={"working_dir": empty},
             _temp_dir=temp,
         )
+        processes = RayProcesses()
         try:
             end_by_exception_on_sigterm()
             deployments.deploy(settings)
             yield
         finally:
+            processes.stop()
+            processes.check()
             # Ray tells on standard output that the controller, which it has just ended, did not end by itself
             with redirect_stdout(io.StringIO()):
                 deployments.shut_down()

@@ -92,7 +92,9 @@ def test_a_process_whose_parent_was_killed_is_an_orphan() -> None:
 
 def test_a_round_without_a_victim_counts_for_nothing_and_a_violation_says_where() -> None:
     report = Report(
-        0, [Round(0, "proxy", 2.0, ("it was lost",), 9, 1, 3), Round(1, "replica", None, (), 5, 0, 4)]
+        0,
+        "sqlite",
+        [Round(0, "proxy", 2.0, ("it was lost",), 9, 1, 3), Round(1, "replica", None, (), 5, 0, 4)],
     )
     told = report.to_json()
     assert (told["rounds"], told["violations"], told["what"]) == (1, 1, ["round 0, proxy: it was lost"])

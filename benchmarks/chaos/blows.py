@@ -14,13 +14,16 @@ from urllib.parse import urlsplit
 import psutil
 
 from align.state import Store
+from tests.postgresql_server import PostgreSQLServer
 
 from . import disk
 from .people import People
 from .processes import marked, of_role
+from .supervisor import Supervisor
 
 LASTS_S = 5.0
 TRAINING_S = 90.0
+ENDS_S = 30.0
 NUM_STALLED = 20
 
 
@@ -35,6 +38,8 @@ class Target:
     disk: Path
     people: People
     store: Store
+    database: PostgreSQLServer | None  # none: a SQLite file, which has no processes
+    supervisor: Supervisor
     rng: random.Random
 
     def victims(self, role: str) -> list[psutil.Process]:
@@ -47,6 +52,21 @@ def killed(role: str) -> Callable[[Target], Awaitable[None]]:
         if not victims:
             raise NothingToStrike(role)
         target.rng.choice(victims).kill()
+
+    return strike
+
+
+def of_the_head(role: str) -> Callable[[Target], Awaitable[None]]:
+    """Without which Ray ends: the blow is over when the server's process has, and its supervisor starts another one."""
+    kill = killed(role)
+
+    async def strike(target: Target) -> None:
+        pid = target.supervisor.pid
+        await kill(target)
+        for _ in range(int(ENDS_S / 0.1)):
+            if not psutil.pid_exists(pid):
+                return
+            await asyncio.sleep(0.1)
 
     return strike
 
@@ -74,6 +94,13 @@ async def stalled_clients(target: Target) -> None:
         await asyncio.sleep(LASTS_S)
 
 
+async def database(target: Target) -> None:
+    """All connections end at once, and what was not written to its log is gone; it starts anew by itself."""
+    if target.database is None:
+        raise NothingToStrike("a SQLite file has no processes")
+    target.database.crash()
+
+
 async def full_disk(target: Target) -> None:
     target.store.database.empty_log()  # else SQLite writes for a while into what its log holds already
     await asyncio.to_thread(disk.full, target.disk, LASTS_S)
@@ -90,6 +117,9 @@ BLOWS: Mapping[str, Callable[[Target], Awaitable[None]]] = {
     "controller": killed("controller"),
     "aligner": killed("aligner"),
     "training worker": training_worker,
+    "gcs": of_the_head("gcs"),
+    "raylet": of_the_head("raylet"),
+    "database": database,
     "stalled clients": stalled_clients,
     "full disk": full_disk,
     "slow disk": slow_disk,
@@ -97,3 +127,5 @@ BLOWS: Mapping[str, Callable[[Target], Awaitable[None]]] = {
 
 DISK = frozenset({"full disk", "slow disk"})
 """Those that need a disk of the server's own."""
+DATABASE = frozenset({"database"})
+"""Those that need a database with processes of its own."""

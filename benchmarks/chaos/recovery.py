@@ -8,10 +8,12 @@ import uuid
 from dataclasses import dataclass
 
 import httpx
+from sqlalchemy.exc import DatabaseError
 
 from align.state import Store
 
 from .processes import marked, of_role, orphans
+from .supervisor import Supervisor
 
 BACK_S = 120.0
 POLL_S = 0.25
@@ -26,7 +28,7 @@ class Service:
     client: httpx.AsyncClient
     store: Store
     mark: str
-    pid: int
+    supervisor: Supervisor
 
 
 async def back(service: Service) -> str | None:
@@ -35,7 +37,7 @@ async def back(service: Service) -> str | None:
     while time.monotonic() < deadline:
         try:
             found = await _missing(service)
-        except (httpx.HTTPError, ValueError, KeyError) as error:
+        except (httpx.HTTPError, ValueError, KeyError, DatabaseError) as error:
             found = f"{type(error).__name__}: {error}"
         if found is None:
             return None
@@ -55,7 +57,7 @@ async def _missing(service: Service) -> str | None:
     for role, number in PROCESSES.items():
         if len(found := of_role(role, marked(service.mark))) != number:
             return f"{len(found)} processes of the {role}"
-    if left := orphans(marked(service.mark), service.pid):
+    if left := orphans(marked(service.mark), service.supervisor.pid):
         return f"orphans: {', '.join(left)}"
     answer = await service.client.post("chat/completions", json=_question())
     if answer.is_error:

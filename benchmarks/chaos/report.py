@@ -17,6 +17,7 @@ from .rounds import Round
 @dataclass
 class Report:
     seed: int
+    database: str
     rounds: list[Round] = field(default_factory=list)
 
     @property
@@ -64,6 +65,7 @@ class Report:
             "broken_off": sum(one.num_broken for one in self.rounds),
             "corrections": self.rounds[-1].num_corrections if self.rounds else 0,
             "seed": self.seed,
+            "database": self.database,
             "each": [asdict(one) for one in self.rounds],
             "machine": f"{psutil.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
             "date": datetime.now(UTC).date().isoformat(),

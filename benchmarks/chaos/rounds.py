@@ -55,9 +55,16 @@ async def rounds(
         base_url=f"{subject.address}/v1/", limits=limits, timeout=TIMEOUT_S, trust_env=False
     ) as client:
         people = People(client, subject.asked, list(subject.references), seed)
-        service = Service(subject.address, client, subject.store, subject.mark, subject.pid)
+        service = Service(subject.address, client, subject.store, subject.mark, subject.supervisor)
         target = Target(
-            subject.mark, subject.address, subject.disk, people, subject.store, random.Random(seed)
+            subject.mark,
+            subject.address,
+            subject.disk,
+            people,
+            subject.store,
+            subject.database,
+            subject.supervisor,
+            random.Random(seed),
         )
         async with asyncio.TaskGroup() as group:
             group.create_task(people.work(NUM_STREAMS))

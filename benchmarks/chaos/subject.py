@@ -10,15 +10,17 @@ from pathlib import Path
 
 from align.config import TrainingConfig
 from align.state import Blobs, Store
-from serve.demo.server import free_port, server
+from serve.demo.server import free_port
 from serve.drill.questions import Question, questions
 from serve.drill.references import References, references
 from serve.drill.versions import publish_random
 from serve.settings import AlignmentSettings, Settings
+from tests.postgresql_server import PostgreSQLServer, postgresql_server
 
 from . import disk
 from .people import MAX_TOKENS
 from .processes import mark
+from .supervisor import Supervisor, supervised
 
 NUM_QUESTIONS = 48
 
@@ -26,16 +28,18 @@ NUM_QUESTIONS = 48
 @dataclass(frozen=True)
 class Subject:
     address: str
-    pid: int
+    supervisor: Supervisor
     mark: str
     disk: Path
     store: Store
+    database: PostgreSQLServer | None
     asked: Sequence[Question]
     references: References
 
 
 @contextmanager
-def subject(seed: int) -> Iterator[Subject]:
+def subject(seed: int, *, has_postgresql: bool = False) -> Iterator[Subject]:
+    """Its database is a PostgreSQL that waits for its own disk, or a file on the disk that is struck."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="errata-chaos-")))
         place = stack.enter_context(disk.disk(folder)) if disk.can_be_made() else folder
@@ -44,7 +48,14 @@ def subject(seed: int) -> Iterator[Subject]:
         alignment = AlignmentSettings(
             min_corrections=10**6, auto_promote=False, training=TrainingConfig(num_workers=1, num_epochs=1)
         )
-        settings = Settings(state=state, port=free_port(), num_replicas=2, alignment=alignment)
+        database = stack.enter_context(postgresql_server(is_durable=True)) if has_postgresql else None
+        settings = Settings(
+            state=state,
+            port=free_port(),
+            num_replicas=2,
+            alignment=alignment,
+            database=database.new_database() if database else None,
+        )
         store = stack.enter_context(closing(Store(settings.database_url)))
         blobs = Blobs(settings.blobs_url, cache=state / "cache")
         asked = questions(NUM_QUESTIONS)
@@ -52,6 +63,6 @@ def subject(seed: int) -> Iterator[Subject]:
         folders = {"base": None} | {one.version: blobs.fetch_folder(one.blob) for one in adapters}
         expected = references(settings.model, folders, asked, MAX_TOKENS)
         value = mark()
-        process = stack.enter_context(server(settings))
+        supervisor = stack.enter_context(supervised(settings))
         address = f"http://{settings.host}:{settings.port}"
-        yield Subject(address, process.pid, value, place, store, asked, expected)
+        yield Subject(address, supervisor, value, place, store, database, asked, expected)

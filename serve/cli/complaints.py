@@ -3,7 +3,7 @@
 0   done
 1   done, and the answer is no: a run that failed, a version that was refused, a check that found something
 2   not as asked: a wrong option or setting, or something that the server refuses
-3   not now: no server answered, or it failed or was too busy; the same command may work later
+3   not now: no server answered, or it failed, ended or was too busy; the same command may work later
 130 ended by Ctrl+C
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from align.errors import AlignError
 
-from ..errors import ServeError
+from ..errors import RayEnded, ServeError
 
 NO, NOT_SO, NOT_NOW = 1, 2, 3
 TOO_BUSY = 429
@@ -27,6 +27,8 @@ class Complaint:
 
 def complaint_about(error: Exception) -> Complaint | None:
     """None for what only a bug of ours raises: that is to be seen with its traceback."""
+    if isinstance(error, RayEnded):
+        return Complaint(NOT_NOW, (str(error),))
     if isinstance(error, AlignError | ServeError):
         return Complaint(NOT_SO, (str(error),))
     if isinstance(error, OSError) and error.filename is not None:
