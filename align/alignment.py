@@ -5,14 +5,14 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import structlog
 
 from .config import AlignmentConfig
-from .errors import AlignError, Conflict, TrainingStopped
+from .errors import AlignError, Conflict, TakenOver, TrainingStopped
 from .gate import Measurements, Verdict, decide
 from .gate.measurement import measure
 from .gate.report import Report, report_folder, without_nan
@@ -20,6 +20,7 @@ from .job import run_job
 from .manifest import Frozen, freeze, thaw
 from .provenance import provenance_of
 from .state import Adapter, Blobs, Run, Store
+from .state.database import AWAY
 from .state.rollouts import BASE
 from .steps import Metrics
 from .training import OnStep, TrainingResult
@@ -42,13 +43,14 @@ def align(
     A run that has a manifest was begun before: it goes on as that says, from the checkpoint in `workspace`, a folder
     for files on the way that is removed at the end. Training and measuring wait while `should_pause`. Raises
     `TrainingStopped` where `should_stop` asked for that; and, for the caller to record, `NothingToLearn`,
-    `TrainingFailed`, `Conflict` where the run was given up or what it learns from erased.
+    `TrainingFailed`, `Conflict` where the run was given up or what it learns from erased. With `TakenOver`, and where
+    the database is away, the run is not over, and the folder stays.
     """
     with _folder(workspace):
         manifest, frozen = _begin(store, blobs, run, base, config)
         config = AlignmentConfig.model_validate(manifest["config"])
         result = _train(store, run, base, frozen, config, workspace, should_stop, should_pause)
-        store.runs.update(run.id, status="gating", progress=_training_report(result))
+        store.runs.update(run, status="gating", progress=_training_report(result))
         started = time.monotonic()
         candidate, is_over = Path(result.adapter), _watch(store, run)
         verdict, measurements = judge(store, blobs, frozen, base, candidate, config, is_over, should_pause)
@@ -93,13 +95,15 @@ def publish(
     blobs.put_folder(Path(result.adapter), blob)
     try:
         return store.adapters.publish(
-            run.id,
+            run,
             status=verdict.decision,
             digest=result.digest,
             blob=blob,
             report=report,
             reason="; ".join(verdict.reasons) or None,
         )
+    except TakenOver:  # whoever goes on with the run makes equal files, and may be about to name them
+        raise
     except Conflict:
         if not store.adapters.using(blob):
             blobs.remove_folder(blob)
@@ -112,7 +116,7 @@ def _folder(workspace: Path) -> Iterator[None]:
     is_over = True
     try:
         yield
-    except TrainingStopped:
+    except (TrainingStopped, TakenOver, *AWAY):
         is_over = False
         raise
     finally:
@@ -128,7 +132,7 @@ def _begin(
     if run.manifest is None:
         frozen = freeze(store, blobs, config)
         manifest = frozen.manifest(base, made_with, config)
-        store.runs.update(run.id, manifest=manifest)
+        store.runs.update(run, manifest=manifest)
         return manifest, frozen
     changed = [name for name, value in made_with.to_json().items() if run.manifest[name] != value]
     if changed:
@@ -167,11 +171,11 @@ def _train(
 def _check(store: Store, run: Run) -> None:
     """Raises `Conflict` where the run may not go on."""
     store.erasures.check(run.id)
-    store.runs.check(run.id)
+    store.runs.check(run)
 
 
 def _watch(store: Store, run: Run, every_s: float = 2.0) -> Callable[[], bool]:
-    """Whether the run may not go on; looked up at most once in a while."""
+    """Whether the run may not go on; looked up at most once in a while, and not known while the database is away."""
     last = time.monotonic()
 
     def is_over() -> bool:
@@ -183,6 +187,8 @@ def _watch(store: Store, run: Run, every_s: float = 2.0) -> Callable[[], bool]:
             _check(store, run)
         except Conflict:
             return True
+        except AWAY as error:
+            log.warning("the database is away", run=run.id, reason=str(error))
         return False
 
     return is_over
@@ -192,7 +198,8 @@ def _reporter(store: Store, run: Run) -> OnStep:
     """A step's metrics in the run's row, and now and then in the log."""
 
     def write(metrics: Metrics) -> None:
-        store.runs.update(run.id, progress=metrics)
+        with suppress(TakenOver, *AWAY):  # `_watch` sees to the one, and the next step's may come through
+            store.runs.update(run, progress=metrics)
 
     def say(metrics: Metrics) -> None:
         log.info("training", run=run.id, **metrics)

@@ -29,7 +29,7 @@ from .state.database import Database, open_engine
 from .state.migrations import MIGRATIONS, migrate, schema_version
 
 LIST = "backup.json"
-PASSING = ("replicas", "claims")
+PASSING = ("replicas", "claims", "leases")
 """Tables of what is true for seconds."""
 ROWS_AT_ONCE = 500
 

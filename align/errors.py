@@ -14,6 +14,7 @@ AlignError
 ├── EvaluationFailed    the gate's measurement broke off, or took longer than it may
 ├── NotFound            no such response, correction, run or adapter
 ├── Conflict            the same key or state change with another content
+│   └── TakenOver       another aligner goes on with the run
 └── StateError          the store or the blobs cannot be used as they are
 """
 
@@ -71,6 +72,10 @@ class NotFound(AlignError):
 
 
 class Conflict(AlignError):
+    pass
+
+
+class TakenOver(Conflict):
     pass
 
 

@@ -1,6 +1,7 @@
 """The one process that learns: starts a run when enough corrections came or when asked, and proposes what it made.
 
 Knows nothing of HTTP or Ray Serve. All that it decides from is in the store, so its successor goes on where it ended.
+Of several on one database one works, and the others stand by: see `lease.py`.
 """
 
 from __future__ import annotations
@@ -10,15 +11,18 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
 
 from align.alignment import align
-from align.errors import AlignError, Conflict, TrainingStopped
+from align.errors import AlignError, Conflict, TakenOver, TrainingStopped
 from align.state import Blobs, Run, Store
+from align.state.database import AWAY
 
 from .canary import Canary, propose_new
+from .lease import LENGTH_S, Lease
 from .logs import configure_logs
 from .retention import Retention
 from .retirement import Retirement
@@ -32,7 +36,7 @@ STOP_S = 10.0
 
 
 class Aligner:
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, lease_s: float = LENGTH_S) -> None:
         configure_logs()
         self._settings = settings
         self._store = Store(settings.database_url)
@@ -41,19 +45,17 @@ class Aligner:
         self._retirement = Retirement(self._store, self._blobs, prepare_s=settings.rollout.prepare_s)
         self._retention = Retention(self._store, self._blobs, settings.retention)
         self._canary = Canary(self._store, settings.rollout)
-        self._left: list[Run] = []
+        self.lease = Lease(self._store.leases, "aligner", lease_s)
+        self._tidied = 0  # after which taking of the lease
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
-        self._left = self._store.runs.under_way()
-        self._remove_left_workspaces({run.id for run in self._left})
-        self._store.erasures.remove_images(self._blobs.remove_image)  # of a deletion that was cut off
-        self._begin("aligner", self.step, self._settings.alignment.training.niceness)
+        self._begin("lease", self.lease.step)
+        self._begin("aligner", self._work, self._settings.alignment.training.niceness)
         if self._settings.alignment.retire_tainted:
-            self._retirement.remove_left_files()
-            self._begin("retirement", self._retirement.step)
-        self._begin("retention", self._retention.step)
-        self._begin("canary", self._canary.step)
+            self._begin("retirement", self._while_held(self._retirement.step))
+        self._begin("retention", self._while_held(self._retention.step))
+        self._begin("canary", self._while_held(self._canary.step))
 
     @property
     def is_alive(self) -> bool:
@@ -64,31 +66,58 @@ class Aligner:
         self._stop.set()
         for thread in self._threads:
             thread.join(STOP_S)
+        with suppress(*AWAY):  # then it expires
+            self.lease.release()
         if not any(thread.is_alive() for thread in self._threads):
             self._store.close()
 
+    def _work(self) -> None:
+        self._remove_left_workspaces()
+        if not self.lease.is_held:
+            return
+        if self._tidied != (number := self.lease.num_taken):
+            self._tidy()
+            self._tidied = number
+        self.step()
+
+    def _while_held(self, step: Callable[[], None]) -> Callable[[], None]:
+        def work() -> None:
+            if self.lease.is_held:
+                step()
+
+        return work
+
     def step(self) -> Run | None:
-        """Go on with a run that was left, or do the oldest that is asked for. Returns it as it stands afterwards."""
+        """For who holds the lease: go on with a run that was left, or do the oldest that is asked for.
+
+        Returns it as it stands afterwards.
+        """
         run = self._take_up() or self._claim()
         if run is None:
             return None
         log.info("run started", run=run.id, trigger=run.trigger, attempt=run.attempts)
-        self._align(run)
+        try:
+            self._align(run)
+        except TakenOver as successor:
+            log.warning("run given away", run=run.id, reason=str(successor))
+        except AWAY as error:  # it stays under way, to be taken up when the database is back
+            log.warning("run broken off", run=run.id, reason=f"the database is away: {error}")
+            return run
         ended = self._store.runs.get(run.id)
         log.info("run ended", run=run.id, status=ended.status, adapter=ended.adapter, reason=ended.reason)
-        # as the row says: a run that a successor has given up may not promote what it made in the end
-        if ended.status == "admitted" and ended.adapter and self._settings.alignment.auto_promote:
+        # as the row says: what a successor has given up or ended is not this one's to promote
+        is_own = ended.holder == run.holder
+        if is_own and ended.status == "admitted" and ended.adapter and self._settings.alignment.auto_promote:
             self._promote(ended.adapter)
         return ended
 
     def _take_up(self) -> Run | None:
-        """The next that a dead aligner left, unless it was begun too often: what killed that would kill this one."""
-        while self._left:
-            run = self._left.pop(0)
+        """The next that broke off, unless it was begun too often: what killed that aligner would kill this one."""
+        for run in self._store.runs.under_way():
             if run.attempts <= self._settings.alignment.training.max_restarts:
-                return self._store.runs.take_up(run.id)
+                return self._store.runs.take_up(run)
             reason = f"the aligner died {run.attempts} times during this run; its log says of what. Ask for another one"
-            self._store.runs.update(run.id, status="failed", reason=reason)
+            self._store.runs.update(run, status="failed", reason=reason)
             shutil.rmtree(self._workspace(run), ignore_errors=True)
             log.warning("run given up", run=run.id, reason=reason)
         return None
@@ -107,7 +136,7 @@ class Aligner:
         return new >= self._settings.alignment.min_corrections
 
     def _align(self, run: Run) -> None:
-        """To its end: admitted, refused, held, or failed with its reason."""
+        """To its end: admitted, refused, held, or failed with its reason. Raises `TakenOver`, and what is in `AWAY`."""
         seen = self._store.corrections.last_sequence()
         try:
             align(
@@ -117,14 +146,16 @@ class Aligner:
                 self._settings.model,
                 self._settings.alignment,
                 self._workspace(run),
-                self._stop.is_set,
+                lambda: self._stop.is_set() or not self.lease.is_held,
                 watch(self._store, self._settings.alignment.yielding, self._settings.rollout.dead_after_s),
             )
             return
         except TrainingStopped as stopped:
             log.info("run stopped", run=run.id, reason=str(stopped))
-            self._store.runs.update(run.id, attempts=0)  # to be told to stop is no failure
+            self._store.runs.update(run, attempts=0)  # to be told to stop is no failure
             return
+        except (TakenOver, *AWAY):
+            raise
         except AlignError as error:
             reason = str(error)
         except (
@@ -134,11 +165,11 @@ class Aligner:
             reason = f"{type(error).__name__}: {error}"
         # without a manifest, the corrections that it stumbled over would start the next run at once, and for ever
         manifest = self._store.runs.get(run.id).manifest or {"last_sequence": seen}
-        self._store.runs.update(run.id, status="failed", reason=reason, manifest=manifest)
+        self._store.runs.update(run, status="failed", reason=reason, manifest=manifest)
 
     def _promote(self, version: str) -> None:
         """Propose it once no other rollout is under way; those end in time by themselves."""
-        while self._store.adapters.get(version).may_serve:
+        while self.lease.is_held and self._store.adapters.get(version).may_serve:
             try:
                 rollout = self._settings.rollout
                 propose_new(self._store, version, rollout, rollout.canary.share)
@@ -148,11 +179,23 @@ class Aligner:
                 if self._stop.wait(self._settings.alignment.poll_s):
                     return
 
-    def _remove_left_workspaces(self, kept: set[str]) -> None:
-        """An ended run's folder holds words and images that may be erased since."""
-        for folder in (self._settings.state / "runs").glob("*"):
+    def _remove_left_workspaces(self) -> None:
+        """An ended run's folder holds words and images that may be erased since; the run may have ended elsewhere."""
+        folders = list((self._settings.state / "runs").glob("*"))
+        if not folders:
+            return
+        # asked after the look: another aligner's folder is not there before its run is under way
+        kept = {run.id for run in self._store.runs.under_way()}
+        for folder in folders:
             if folder.name not in kept:
-                shutil.rmtree(folder)
+                with suppress(FileNotFoundError):  # others may be faster
+                    shutil.rmtree(folder)
+
+    def _tidy(self) -> None:
+        """What whoever worked before has left half done."""
+        self._store.erasures.remove_images(self._blobs.remove_image)
+        if self._settings.alignment.retire_tainted:
+            self._retirement.remove_left_files()
 
     def _begin(self, name: str, step: Callable[[], object], niceness: int = 0) -> None:
         thread = threading.Thread(target=self._repeat, args=(step, niceness), name=name, daemon=True)

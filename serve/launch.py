@@ -83,7 +83,7 @@ def check_model(settings: Settings) -> None:
 
 @contextmanager
 def alone(state: Path) -> Iterator[None]:
-    """One server for one state folder: a second one's aligner would end the runs of the first one's.
+    """One server for one state folder: their aligners would train in the same folders.
 
     Raises `SettingsError`. The lock ends with the process, however that ends.
     """

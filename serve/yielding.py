@@ -12,6 +12,7 @@ from collections.abc import Callable
 import structlog
 
 from align.state import Store
+from align.state.database import AWAY
 
 from .settings import YieldSettings
 
@@ -72,7 +73,11 @@ def watch(store: Store, settings: YieldSettings, dead_after_s: float) -> Callabl
         now = time.monotonic()
         if now - last >= LOOK_S:
             last = now
-            gaps = [replica.gap_p95_s for replica in store.replicas.alive(time.time() - dead_after_s)]
+            try:
+                replicas = store.replicas.alive(time.time() - dead_after_s)
+            except AWAY:
+                return answer
+            gaps = [replica.gap_p95_s for replica in replicas]
             answer = yielding.should_pause(max((gap for gap in gaps if gap is not None), default=None), now)
         return answer
 

@@ -80,9 +80,10 @@ def corrected(store: Store, blobs: Blobs, examples: Sequence[Example]) -> None:
 
 
 def adapter_row(store: Store, status: str = "admitted", **changes: Any) -> Adapter:
-    """The next version, published by a run of its own unless one is named."""
+    """The next version, published by a run of its own unless one is given or named."""
     values: dict[str, Any] = {"digest": "d", "blob": "adapters/d", "report": {}, "reason": None, **changes}
-    return store.adapters.publish(values.pop("run_id", None) or running(store), status=status, **values)
+    run = values.pop("run", None) or store.runs.get(values.pop("run_id", None) or running(store))
+    return store.adapters.publish(run, status=status, **values)
 
 
 def running(store: Store) -> str:

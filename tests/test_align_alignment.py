@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from records import SERVED, adapter_row, correction, response
+from sqlalchemy.exc import OperationalError
 
 from align import alignment
 from align.alignment import align, at_most_every, publish
@@ -22,6 +23,7 @@ from align.errors import (
     NotFound,
     NothingToLearn,
     StateError,
+    TakenOver,
     TrainingFailed,
     TrainingStopped,
 )
@@ -196,7 +198,7 @@ def test_a_candidate_is_not_compared_with_a_live_version_that_has_to_go(store: S
     store.runs.request("count")
     run = store.runs.claim()
     assert run is not None
-    store.runs.update(run.id, manifest={"train": ["c0"]})
+    store.runs.update(run, manifest={"train": ["c0"]})
     adapter_row(store, run_id=run.id)
     for version in ("v0001", "v0002"):
         store.rollouts.commit(store.rollouts.propose(version).generation, ahead_s=0.0)
@@ -263,7 +265,7 @@ def test_no_version_is_named_before_its_files_are_there(
 
 def test_a_run_that_was_given_up_publishes_no_version(store: Store, blobs: Blobs, tmp_path: Path) -> None:
     run = claimed(store)
-    store.runs.update(run.id, status="failed", reason="the aligner was restarted")
+    store.runs.update(run, status="failed", reason="the aligner was restarted")
     with pytest.raises(Conflict, match="ended before its adapter was published"):
         publish(store, blobs, run, result(tmp_path / "w"), verdict("admitted"), {})
     assert store.adapters.all() == []
@@ -370,6 +372,59 @@ def test_a_cancelled_run_ends_without_an_adapter_and_leaves_no_files(
     assert (ended.status, ended.adapter, store.adapters.all()) == ("cancelled", None, [])
     assert not (tmp_path / "workspace").exists()
     assert [*(tmp_path / "blobs").glob("adapters/*"), *(tmp_path / "blobs").glob("reports/*")] == []
+
+
+def test_a_run_that_was_taken_over_leaves_its_folder_and_files_to_its_successor(
+    store: Store, blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corrected(store, blobs, 6)
+    run = claimed(store)
+
+    def judge(*_: Any) -> tuple[Verdict, Measurements]:
+        store.runs.take_up(store.runs.get(run.id))
+        return verdict("admitted"), Measurements()
+
+    monkeypatch.setattr(alignment, "run_job", lambda *arguments: result(arguments[3]))
+    monkeypatch.setattr(alignment, "judge", judge)
+    workspace = tmp_path / "workspace"
+    with pytest.raises(TakenOver):
+        align(store, blobs, run, str(MODEL_PATH), CONFIG, workspace)
+    assert (workspace / "adapter" / "adapter_model.safetensors").exists()
+    successor = store.runs.get(run.id)
+    blobs.put_folder(workspace / "adapter", "adapters/d1")  # equal runs make equal files
+    with pytest.raises(TakenOver):
+        publish(store, blobs, run, result(tmp_path / "zombie"), verdict("admitted"), {})
+    adapter = publish(store, blobs, successor, result(tmp_path / "again"), verdict("refused"), {})
+    assert (blobs.fetch_folder(adapter.blob) / "adapter_model.safetensors").read_bytes() == b"weights"
+
+
+def test_a_training_goes_on_while_the_database_is_away_and_keeps_its_folder_if_it_stays_so(
+    store: Store, blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corrected(store, blobs, 6)
+    run, answers = claimed(store), []
+    monkeypatch.setattr(alignment, "_watch", partial(alignment._watch, every_s=0.0))
+
+    def away(*_: Any, **__: Any) -> None:
+        raise OperationalError("", {}, OSError("no route to host"))
+
+    def run_job(*arguments: Any) -> TrainingResult:
+        with monkeypatch.context() as patch:
+            patch.setattr(store.erasures, "check", away)
+            patch.setattr(store.runs, "update", away)
+            arguments[4]({"step": 1.0, "num_steps": 3.0, "loss": 0.1})
+            answers.append(arguments[-2]())
+        answers.append(arguments[-2]())
+        monkeypatch.setattr(store.erasures, "check", away)
+        return result(arguments[3])
+
+    monkeypatch.setattr(alignment, "run_job", run_job)
+    workspace = tmp_path / "workspace"
+    with pytest.raises(OperationalError, match="no route"):
+        align(store, blobs, run, str(MODEL_PATH), CONFIG, workspace)
+    assert answers == [False, False]
+    assert (workspace / "adapter").exists()
+    assert store.runs.get(run.id).status == "running"
 
 
 def test_the_run_after_a_deletion_learns_from_nothing_that_is_gone(

@@ -61,7 +61,7 @@ def corrected(store: Store, tree: Blobs, number: int, **changes: Any) -> None:
 def learned(store: Store, *corrections: str, general: tuple[str, ...] = (), **changes: Any) -> str:
     """The version that a run made of the corrections."""
     run_id = running(store)
-    store.runs.update(run_id, manifest=manifest(*corrections, general=general))
+    store.runs.update(store.runs.get(run_id), manifest=manifest(*corrections, general=general))
     return adapter_row(store, run_id=run_id, **changes).version
 
 
@@ -436,9 +436,10 @@ def test_what_is_erased_during_a_run_keeps_its_adapter_from_being_published(
     store: Store, tree: Blobs, tmp_path: Path
 ) -> None:
     corrected(store, tree, 4)
-    run = store.runs.request("request")
-    store.runs.claim()
-    store.runs.update(run.id, manifest=manifest("c0", "c1"))
+    store.runs.request("request")
+    run = store.runs.claim()
+    assert run is not None
+    store.runs.update(run, manifest=manifest("c0", "c1"))
     assert erase_correction(store, tree, "c3").run_id is None, "the run has not seen this one"
     erasure = erase_correction(store, tree, "c1")
     assert (erasure.tainted, erasure.run_id is not None) == ((), True)
@@ -472,7 +473,7 @@ def test_files_that_an_earlier_equal_adapter_needs_stay(store: Store, tree: Blob
     made = result(tmp_path / "work")
     publish(store, tree, replace(store.runs.request("count"), id=running(store)), made, ADMITTED, {})
     run_id = running(store)
-    store.runs.update(run_id, manifest=manifest("c0"))
+    store.runs.update(store.runs.get(run_id), manifest=manifest("c0"))
     erase_correction(store, tree, "c0")
     with pytest.raises(Conflict):
         publish(store, tree, store.runs.get(run_id), made, ADMITTED, {})

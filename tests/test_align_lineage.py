@@ -22,7 +22,9 @@ def store(store: Store) -> Store:
 
 def learned(store: Store, train: list[str], held_out: list[str], general: list[str], **changes: str) -> str:
     run_id = running(store)
-    store.runs.update(run_id, manifest={"train": train, "held_out": held_out, "general": general})
+    store.runs.update(
+        store.runs.get(run_id), manifest={"train": train, "held_out": held_out, "general": general}
+    )
     return adapter_row(store, run_id=run_id, **changes).version
 
 

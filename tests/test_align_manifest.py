@@ -126,7 +126,7 @@ def stopped(store: Store, blobs: Blobs, base: Path, workspace: Path) -> Run:
         align(store, blobs, run, str(base), CONFIG, workspace, after_the_second_step)
     assert store.runs.get(run.id).status == "running"
     assert (workspace / "checkpoints" / "00000002.safetensors").exists()
-    return store.runs.take_up(run.id)
+    return store.runs.take_up(store.runs.get(run.id))
 
 
 def test_a_run_that_was_stopped_ends_with_the_adapter_of_an_undisturbed_one(

@@ -79,7 +79,7 @@ def test_what_learned_from_a_rejected_correction_is_tainted_and_a_run_without_it
         add(store, name, status="accepted")
     for name in ("planted", "fine"):
         run_id = running(store)
-        store.runs.update(run_id, manifest={"train": [name]})
+        store.runs.update(store.runs.get(run_id), manifest={"train": [name]})
         adapter_row(store, run_id=run_id)
     store.reviews.hold({"acme"}, "repeated_insertion", [])
     assert store.runs.claim() is None, "what is held may still be right"
@@ -94,7 +94,7 @@ def test_what_learned_from_a_rejected_correction_is_tainted_and_a_run_without_it
 def test_what_is_rejected_during_a_run_keeps_its_adapter_from_being_published(store: Store) -> None:
     add(store, "planted")
     run_id = running(store)
-    store.runs.update(run_id, manifest={"train": ["planted"]})
+    store.runs.update(store.runs.get(run_id), manifest={"train": ["planted"]})
     store.reviews.reject("planted", "key-1")
     with pytest.raises(Conflict, match="planted was rejected during the run; one without it is asked for"):
         adapter_row(store, run_id=run_id)

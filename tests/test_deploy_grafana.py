@@ -112,7 +112,8 @@ def learn(served: Served) -> None:
     adapter_row(served.store, "refused", run_id=begin(served), report=report)
     progress: dict[str, float] = {"step": 3, "num_steps": 9}
     names = ("loss", "rewards/margins", "rewards/accuracies", "logps/chosen", "logps/chosen_change")
-    served.store.runs.update(begin(served), progress={**progress, **dict.fromkeys(names, 0.5)})
+    under_way = served.store.runs.get(begin(served))
+    served.store.runs.update(under_way, progress={**progress, **dict.fromkeys(names, 0.5)})
 
 
 def begin(served: Served) -> str:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,11 @@ import pytest
 from corrections import corrections
 from records import adapter_row, corrected, correction, response
 from served import wait_until
+from sqlalchemy.exc import OperationalError
 from tiny_models import tiny_llava
 
 from align.config import GateConfig, LoraSettings, TrainingConfig
-from align.errors import Conflict, NotFound, NothingToLearn, TrainingStopped
+from align.errors import Conflict, NotFound, NothingToLearn, TakenOver, TrainingStopped
 from align.job import run_job
 from align.manifest import freeze
 from align.state import Adapter, Blobs, Failure, Run, Store
@@ -45,12 +46,13 @@ def store(settings: Settings) -> Iterator[Store]:
 
 @pytest.fixture
 def make_aligner(settings: Settings, store: Store) -> Iterator[MakeAligner]:
-    """With other settings by name; its threads end with the test, however that ends."""
+    """With other settings by name; its threads end with the test, however that ends. The first has the lease."""
     with ExitStack() as stack:
 
-        def make(**changes: Any) -> Aligner:
-            aligner = Aligner(settings.model_copy(update=changes))
+        def make(lease_s: float = 600.0, **changes: Any) -> Aligner:
+            aligner = Aligner(settings.model_copy(update=changes), lease_s)
             stack.callback(aligner.stop)
+            aligner.lease.step()
             return aligner
 
         yield make
@@ -73,8 +75,8 @@ def ending(status: str) -> Align:
 
     def align(store: Store, blobs: Blobs, run: Run, base: str, config: Any, *_: Any) -> Adapter:
         last = max((correction.sequence for correction, _ in store.corrections.trainable()), default=0)
-        store.runs.update(run.id, manifest={"last_sequence": last})
-        return adapter_row(store, status=status, run_id=run.id)
+        store.runs.update(run, manifest={"last_sequence": last})
+        return adapter_row(store, status=status, run=run)
 
     return align
 
@@ -241,13 +243,11 @@ def test_without_auto_promote_nothing_is_proposed(
     assert store.rollouts.newest().generation == 0
 
 
-def test_a_run_that_was_given_up_proposes_nothing_when_it_ends_after_all(
+def test_a_run_that_has_ended_already_proposes_nothing_when_it_ends_after_all(
     aligner: Aligner, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def align(*arguments: Any) -> Adapter:
-        store.runs.update(
-            arguments[2].id, status="failed", reason="restarted"
-        )  # by a successor, while this one goes on
+        store.runs.update(arguments[2], status="failed", reason="restarted")
         return ending("admitted")(*arguments)
 
     monkeypatch.setattr(module, "align", align)
@@ -327,7 +327,7 @@ def left_by_a_dead_aligner(store: Store, attempts: int = 1) -> Run:
     store.runs.request("request")
     run = store.runs.claim()
     assert run is not None
-    store.runs.update(run.id, attempts=attempts)
+    store.runs.update(run, attempts=attempts)
     return run
 
 
@@ -392,7 +392,7 @@ def test_a_run_that_is_stopped_with_its_aligner_stays_under_way_and_counts_as_no
     aligner.stop()
     assert not aligner.is_alive
     assert store.runs.get(run.id).status == "running"
-    assert store.runs.take_up(run.id).attempts == 1
+    assert store.runs.take_up(store.runs.get(run.id)).attempts == 1
 
 
 def test_words_that_a_killed_run_left_in_its_folder_are_removed_when_it_has_ended(
@@ -403,8 +403,104 @@ def test_words_that_a_killed_run_left_in_its_folder_are_removed_when_it_has_ende
     left.write_text("the neighbour's licence plate")
     aligner = make_aligner()
     aligner.start()
-    aligner.stop()
-    assert not left.parent.exists()
+    wait_until(lambda: not left.parent.exists())
+    assert aligner.is_alive
+
+
+def test_one_that_stands_by_removes_what_a_run_left_with_it_and_not_what_the_run_under_way_needs(
+    make_aligner: MakeAligner, settings: Settings, store: Store
+) -> None:
+    working, standing_by = make_aligner(), make_aligner()
+    assert (working.lease.is_held, standing_by.lease.is_held) == (True, False)
+    folders = settings.state / "runs"
+    needed = folders / left_by_a_dead_aligner(store).id
+    for folder in (needed, folders / "run-1"):
+        folder.mkdir(parents=True)
+    standing_by.start()
+    wait_until(lambda: list(folders.iterdir()) == [needed])
+
+
+def test_of_two_aligners_one_works_until_it_stops_and_then_the_other(
+    make_aligner: MakeAligner, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done_with: list[Store] = []
+
+    def align(own_store: Store, *arguments: Any) -> Adapter:
+        done_with.append(own_store)
+        return ending("refused")(own_store, *arguments)
+
+    def do_one() -> None:
+        run = store.runs.request("request")
+        wait_until(lambda: store.runs.get(run.id).is_ended)
+
+    monkeypatch.setattr(module, "align", align)
+    first, second = make_aligner(), make_aligner(lease_s=3.0)
+    second.start()
+    first.start()
+    for _ in range(3):
+        do_one()
+    assert not second.lease.is_held
+    first.stop()
+    do_one()
+    assert done_with == [first._store] * 3 + [second._store]
+    assert second.is_alive
+
+
+def test_an_aligner_that_was_away_while_another_did_its_run_publishes_and_promotes_nothing(
+    make_aligner: MakeAligner, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It cannot reach the database, and its run is too busy to be told so in time."""
+    away, taken_up, given_away = threading.Event(), threading.Event(), threading.Event()
+    asked_to_stop: list[bool] = []
+
+    def align(own_store: Store, *arguments: Any) -> Adapter:
+        if arguments[1].attempts > 1:
+            taken_up.set()
+            wait_until(given_away.is_set)
+            return ending("refused")(own_store, *arguments)
+        away.set()
+        wait_until(taken_up.is_set)
+        asked_to_stop.append(arguments[5]())
+        try:
+            return adapter_row(own_store, status="admitted", run=arguments[1])
+        except TakenOver:
+            given_away.set()
+            raise
+
+    monkeypatch.setattr(module, "align", align)
+    zombie, successor = make_aligner(lease_s=1.0), make_aligner(lease_s=1.0)
+    run = store.runs.request("request")
+    zombie.start()
+    wait_until(away.is_set)
+    no_route = OperationalError("", {}, OSError("no route to host"))
+    monkeypatch.setattr(zombie._store.leases, "take", failing(no_route))
+    successor.start()
+    wait_until(lambda: store.runs.get(run.id).is_ended)
+    ended = store.runs.get(run.id)
+    assert (ended.status, ended.adapter, ended.attempts) == ("refused", "v0001", 2)
+    assert asked_to_stop == [True]
+    assert (zombie.lease.is_held, successor.lease.is_held) == (False, True)
+    assert [adapter.run_id for adapter in store.adapters.all()] == [run.id]
+    assert store.rollouts.newest().generation == 0
+    assert zombie.is_alive
+
+
+def test_a_run_that_breaks_off_because_the_database_is_away_is_taken_up_when_it_is_back(
+    make_aligner: MakeAligner, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts = []
+
+    def align(*arguments: Any) -> Adapter:
+        attempts.append(arguments[2].attempts)
+        if len(attempts) == 1:
+            raise OperationalError("", {}, OSError("the server closed the connection"))
+        return ending("refused")(*arguments)
+
+    monkeypatch.setattr(module, "align", align)
+    run = store.runs.request("request")
+    make_aligner().start()
+    wait_until(lambda: store.runs.get(run.id).is_ended)
+    assert (store.runs.get(run.id).status, attempts) == ("refused", [1, 2])
 
 
 KILLED = """
@@ -417,14 +513,18 @@ def slow_after_the_first_checkpoint(metrics):
     time.sleep(60 * (metrics["step"] == 2))
 
 alignment._reporter = lambda store, run: slow_after_the_first_checkpoint
-Aligner(Settings.model_validate_json(sys.argv[1])).step()
+Aligner(Settings.model_validate_json(sys.argv[1]), lease_s=5.0).start()
+time.sleep(600)
 """
 
 
 def test_an_aligner_killed_in_mid_training_has_a_successor_that_ends_the_run(
     make_aligner: MakeAligner, settings: Settings, store: Store, tmp_path: Path
 ) -> None:
-    """Killed for real, on a tiny model; its run ends with the adapter that an undisturbed one makes."""
+    """Killed for real, on a tiny model; its run ends with the adapter that an undisturbed one makes.
+
+    The successor is there before, and stands by.
+    """
     base = tiny_llava(tmp_path / "base")
     training = TrainingConfig(
         lora=LoraSettings(rank=4), num_epochs=2, batch_size=2, checkpoint_every=1, num_workers=0
@@ -447,12 +547,13 @@ def test_an_aligner_killed_in_mid_training_has_a_successor_that_ends_the_run(
         ],
     )
     wait_until(lambda: list(settings.state.glob("runs/*/checkpoints/00000001.safetensors")), 120)
+    aligner = make_aligner(lease_s=5.0, **changes)
+    aligner.start()
+    (left,) = store.runs.under_way()
+    assert not aligner.lease.is_held
+    assert (left.status, left.attempts) == ("running", 1)
     process.kill()
     assert process.wait() == -signal.SIGKILL
-    (left,) = store.runs.under_way()
-
-    aligner = make_aligner(**changes)
-    aligner.start()
     wait_until(lambda: store.runs.get(left.id).is_ended, 120)
     aligner.stop()
     ended = store.runs.get(left.id)
@@ -498,11 +599,14 @@ def test_images_of_a_deletion_that_was_cut_off_are_removed_at_the_next_start(
     store.responses.add(response("r1", conversation=[{"role": "user", "content": parts}]))
     store.erasures.response("r1")
     assert blobs.get_image(digest) == b"image"
-    aligner = make_aligner()
-    aligner.start()
-    aligner.stop()
-    with pytest.raises(NotFound):
-        blobs.get_image(digest)
+
+    def is_removed() -> bool:
+        with suppress(NotFound):
+            return not blobs.get_image(digest)
+        return True
+
+    make_aligner().start()
+    wait_until(is_removed)
 
 
 def test_a_database_error_in_one_step_does_not_end_the_thread(

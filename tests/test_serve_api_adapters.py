@@ -266,9 +266,10 @@ def test_a_run_is_asked_for_once_and_can_be_followed(served: Served) -> None:
     assert (run["status"], run["trigger"], run["num_corrections"]) == ("requested", "request", 0)
     assert served.client.post("/v1/alignments").json() == run
     assert served.client.get(f"/v1/alignments/{run['id']}").json() == run
-    served.store.runs.claim()
+    claimed = served.store.runs.claim()
+    assert claimed is not None
     served.store.runs.update(
-        run["id"], status="refused", reason="too few", manifest={"train": ["a", "b"], "held_out": ["c"]}
+        claimed, status="refused", reason="too few", manifest={"train": ["a", "b"], "held_out": ["c"]}
     )
     (ended,) = served.client.get("/v1/alignments").json()["data"]
     assert (ended["status"], ended["reason"], ended["num_corrections"]) == ("refused", "too few", 3)

@@ -30,7 +30,9 @@ def correct(served: Served, response_id: str, **headers: str) -> str:
 
 def learn_from(served: Served, *corrections: str) -> str:
     run_id = running(served.store)
-    served.store.runs.update(run_id, manifest={"train": list(corrections), "held_out": [], "general": []})
+    served.store.runs.update(
+        served.store.runs.get(run_id), manifest={"train": list(corrections), "held_out": [], "general": []}
+    )
     return adapter_row(served.store, run_id=run_id).version
 
 

@@ -60,7 +60,7 @@ def test_spans_give_the_corrected_text(served: Served, response_id: str) -> None
 def test_a_correction_names_the_adapters_that_learned_from_it(served: Served, response_id: str) -> None:
     correction_id = post(served, response_id, spans=[span(2, 5, "blue")]).json()["id"]
     run_id = running(served.store)
-    served.store.runs.update(run_id, manifest={"train": [correction_id]})
+    served.store.runs.update(served.store.runs.get(run_id), manifest={"train": [correction_id]})
     version = adapter_row(served.store, run_id=run_id).version
     use = {"version": version, "role": "train", "status": "admitted", "is_tainted": False}
     assert served.client.get(f"/feedback/{correction_id}").json()["used_by"] == [use]

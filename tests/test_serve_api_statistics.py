@@ -83,9 +83,9 @@ def test_the_next_run_starts_with_what_no_run_has_seen(served: Served) -> None:
     assert statistics(served)["next_run"] == {"new_corrections": 3, "needed": 7, "is_running": False}
     run = running(store)
     assert statistics(served)["next_run"]["is_running"]
-    store.runs.update(run, manifest={"last_sequence": 2})
+    store.runs.update(store.runs.get(run), manifest={"last_sequence": 2})
     assert statistics(served)["next_run"]["new_corrections"] == 1
-    store.runs.update(run, status="refused", reason="not better")
+    store.runs.update(store.runs.get(run), status="refused", reason="not better")
     assert not statistics(served)["next_run"]["is_running"]
     store.runs.request("request")  # one that waits has seen nothing yet
     assert statistics(served)["next_run"] == {"new_corrections": 1, "needed": 7, "is_running": False}

@@ -237,7 +237,9 @@ def test_a_response_a_correction_or_a_source_is_erased(errata: Errata, served: S
     for name, response_id in zip(("c0", "c1", "c2"), responses, strict=True):
         served.store.corrections.add(correction(name, response_id=response_id))
     run_id = running(served.store)
-    served.store.runs.update(run_id, manifest={"train": ["c0"], "held_out": [], "general": []})
+    served.store.runs.update(
+        served.store.runs.get(run_id), manifest={"train": ["c0"], "held_out": [], "general": []}
+    )
     adapter_row(served.store, run_id=run_id)
     with listening(served) as address:
         asked = ("--yes", "--url", f"{address}/v1", "--key", secret)
@@ -272,7 +274,7 @@ def test_an_adapter_tells_its_whole_story(errata: Errata, served: Served) -> Non
     run_id = running(served.store)
     manifest = {"base": "the/base", "base_digest": "ba5e", "code_version": "0.1.0+c0de", "seed": 7}
     items = {"train": ["of r0"], "held_out": ["of r1"], "general": [], "live": "base"}
-    served.store.runs.update(run_id, manifest={**manifest, **items})
+    served.store.runs.update(served.store.runs.get(run_id), manifest={**manifest, **items})
     adapter_row(served.store, run_id=run_id, digest="f00d", reason="admitted: [both] bounds hold")
     served.store.rollouts.propose("v0001")
     served.store.erasures.correction("of r1")
@@ -299,7 +301,7 @@ def test_a_correction_shows_its_words_and_the_adapters_that_learned_from_it(
         assert "c1 accepted, 1970-01-01 00:00:02 UTC\nof r1, an answer of base\n" in shown
         assert "  attribute: 'red' -> 'blue'\nno adapter has seen it\n" in shown
         run_id = running(served.store)
-        served.store.runs.update(run_id, manifest={"train": ["c1"]})
+        served.store.runs.update(served.store.runs.get(run_id), manifest={"train": ["c1"]})
         adapter_row(served.store, run_id=run_id)
         _, shown, _ = errata("corrections", "show", "c1", *url)
         assert re.search(r"v0001 .* learned from it .* admitted ", shown)

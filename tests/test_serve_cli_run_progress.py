@@ -40,9 +40,9 @@ def test_a_run_that_is_followed_says_in_lines_how_far_it_is_and_in_the_end_what_
         run = served.store.runs.claim()
         assert run is not None
         progress = {"step": 3, "num_steps": 9, "loss": 0.25}
-        served.store.runs.update(run.id, progress=progress, manifest={"train": ["c1"]})
+        served.store.runs.update(run, progress=progress, manifest={"train": ["c1"]})
         time.sleep(3)  # three polls
-        served.store.runs.update(run.id, status="refused", reason="the margin fell")
+        served.store.runs.update(run, status="refused", reason="the margin fell")
 
     trainer = threading.Thread(target=train)
     trainer.start()

@@ -120,7 +120,7 @@ def test_figures_of_runs_are_those_of_the_newest_ones(store: Store) -> None:
     store.runs.request("request")
     run = store.runs.claim()
     assert run is not None
-    store.runs.update(run.id, progress={"step": 3, "num_steps": 9, "loss": 0.5, "logps/chosen_change": -0.25})
+    store.runs.update(run, progress={"step": 3, "num_steps": 9, "loss": 0.5, "logps/chosen_change": -0.25})
     under_way = figures()
     assert under_way["errata_run_heartbeat_timestamp_seconds",] == pytest.approx(time.time(), abs=60)
     assert under_way["errata_training_step",] == 3.0

@@ -71,7 +71,9 @@ def test_what_a_run_sees_waits_for_its_end_and_taints_nothing(store: Store, blob
     answer(store, blobs, "r2", days=40)
     run = running(store)
     assert store.expiry.responses(time.time(), 10) == 0, "it may be reading any of them"
-    store.runs.update(run, manifest={"train": [], "held_out": [], "general": ["r1"], "last_sequence": 0})
+    store.runs.update(
+        store.runs.get(run), manifest={"train": [], "held_out": [], "general": ["r1"], "last_sequence": 0}
+    )
     assert store.expiry.responses(time.time(), 1) == 1
     assert kept(store, "r1", "r2") == ["r1"]
     adapter = adapter_row(store, run_id=run)

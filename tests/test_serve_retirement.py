@@ -48,7 +48,7 @@ def learned(store: Store, tree: Blobs, folder: Path, index: int, **changes: str)
     store.responses.add(response(f"r{index}"))
     store.corrections.add(correction(f"c{index}", response_id=f"r{index}"))
     run_id = running(store)
-    store.runs.update(run_id, manifest={"train": [f"c{index}"], "last_sequence": index + 1})
+    store.runs.update(store.runs.get(run_id), manifest={"train": [f"c{index}"], "last_sequence": index + 1})
     files = folder / f"made-{index}"
     files.mkdir()
     (files / "adapter_model.safetensors").write_bytes(f"weights {index}".encode())
@@ -256,7 +256,7 @@ def test_with_a_replica_a_deleted_correction_takes_its_adapter_out_of_the_answer
             "/v1/feedback", json={"response_id": served.respond(), "corrected_text": "A blue cup and a fork."}
         ).json()["id"]
         run_id = running(served.store)
-        served.store.runs.update(run_id, manifest={"train": [correction_id]})
+        served.store.runs.update(served.store.runs.get(run_id), manifest={"train": [correction_id]})
         adapter_row(served.store, run_id=run_id, digest=digest, blob=f"adapters/{digest}")
         served.client.post("/v1/adapters/v2/promote")
         wait_until(lambda: served.chat().headers["x-errata-adapter"] == "v0002")

@@ -239,7 +239,7 @@ def test_what_became_of_a_correction_is_told_where_the_answer_stands(page: Any, 
     (correction,) = stored(served, response_id(page))
     run_id = running(served.store)
     manifest = {"train": [correction.id], "held_out": [], "last_sequence": correction.sequence}
-    served.store.runs.update(run_id, manifest=manifest)
+    served.store.runs.update(served.store.runs.get(run_id), manifest=manifest)
     adapter_row(served.store, run_id=run_id)
     page.reload()
     page.locator(".used").wait_for()

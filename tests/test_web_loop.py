@@ -92,12 +92,12 @@ def test_a_run_is_asked_for_followed_and_cancelled(browser: Any, served: Served,
         page.get_by_text("waits for the aligner").wait_for()
         (run,) = served.store.runs.recent()
         served.store.runs.update(
-            run.id,
+            run,
             status="running",
             progress={"step": 12, "num_steps": 48, "loss": 0.5, "rewards/margins": 1.5},
         )
         page.get_by_text("step 12 of 48 · loss 0.500 · margin 1.50").wait_for()
-        served.store.runs.update(run.id, progress={"step": 13, "num_steps": 48})
+        served.store.runs.update(run, progress={"step": 13, "num_steps": 48})
         page.get_by_text("step 13 of 48").wait_for()
         page.get_by_role("button", name="Cancel").click()
         yes(page)
@@ -139,7 +139,8 @@ def test_the_gate_s_report_and_a_version_s_lineage_are_shown(
 ) -> None:
     run_id = running(served.store)
     served.store.runs.update(
-        run_id, manifest={"train": ["a", "b"], "held_out": ["c"], "live": "base", "last_sequence": 0}
+        served.store.runs.get(run_id),
+        manifest={"train": ["a", "b"], "held_out": ["c"], "live": "base", "last_sequence": 0},
     )
     adapter_row(
         served.store,

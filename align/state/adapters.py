@@ -14,7 +14,7 @@ from . import schema
 from .database import Database
 from .rollouts import named_versions
 from .rows import from_row, to_row
-from .runs import update_run
+from .runs import Run, update_run
 from .taint import check_run
 
 
@@ -51,22 +51,22 @@ class Adapters:
         self._database = database
 
     def publish(
-        self, run_id: str, *, status: str, digest: str, blob: str, report: dict[str, Any], reason: str | None
+        self, run: Run, *, status: str, digest: str, blob: str, report: dict[str, Any], reason: str | None
     ) -> Adapter:
         """The next version, and with it the end of the run that made it: both, or neither.
 
         Raises `Conflict` where the run has ended already, or has learned from what was erased or rejected meanwhile:
-        what was given up may not serve after all.
+        what was given up may not serve after all. Raises `TakenOver` where another holder does the run.
         """
         table = schema.adapters
         with self._database.write() as connection:
             number = int(connection.execute(select(func.count()).select_from(table)).scalar_one()) + 1
-            adapter = Adapter(version_name(number), time.time(), status, digest, run_id, blob, report)
+            adapter = Adapter(version_name(number), time.time(), status, digest, run.id, blob, report)
             connection.execute(insert(table).values(to_row(adapter)))
-            check_run(connection, run_id)
+            check_run(connection, run.id)
             ending = {"status": status, "adapter": adapter.version, "report": report, "reason": reason}
-            if not update_run(connection, run_id, ending):
-                raise Conflict(f"{run_id} ended before its adapter was published; ask for another run")
+            if not update_run(connection, run, ending):
+                raise Conflict(f"{run.id} ended before its adapter was published; ask for another run")
         return adapter
 
     def get(self, version: str) -> Adapter:

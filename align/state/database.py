@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError
+from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, OperationalError
 
 from ..errors import StateError
 from .group_commit import GroupCommit
@@ -17,6 +17,9 @@ from .postgresql import PostgreSQL
 from .sqlite import SQLite
 
 T = TypeVar("T")
+
+AWAY = (OperationalError, InterfaceError)
+"""What is raised where the database cannot be reached or used just now."""
 
 
 class Database:

@@ -213,6 +213,16 @@ def corrections_in_quarantine(connection: Connection) -> None:
     connection.execute(text(statement))
 
 
+def leases(connection: Connection) -> None:
+    """Which of several processes does what only one may do, and who does each run."""
+    connection.execute(
+        text(
+            "CREATE TABLE leases (name VARCHAR PRIMARY KEY, holder VARCHAR NOT NULL, expires FLOAT NOT NULL)"
+        )
+    )
+    connection.execute(text("ALTER TABLE runs ADD COLUMN holder VARCHAR"))
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     first_tables,
     lineage_and_erasure,
@@ -227,6 +237,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     gaps_of_replicas,
     what_runs_have_seen,
     corrections_in_quarantine,
+    leases,
 )
 
 

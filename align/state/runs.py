@@ -1,4 +1,7 @@
-"""Alignment runs: asked for, claimed by one aligner, ended with an adapter or a reason."""
+"""Alignment runs: asked for, claimed by one aligner, ended with an adapter or a reason.
+
+A `Run` that was claimed or taken up names its holder, and only as long as the row names the same one does it write.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
-from ..errors import Conflict, NotFound
+from ..errors import Conflict, NotFound, TakenOver
 from . import schema
 from .corrections import last_sequence
 from .database import Database
@@ -37,6 +40,7 @@ class Run:
     adapter: str | None = None
     attempts: int = 1  # how often an aligner began or took up this run
     last_sequence: int | None = None  # as its manifest says: who asks every second need not read all of that
+    holder: str | None = None  # who does it: another name each time that it is claimed or taken up
 
     @property
     def is_ended(self) -> bool:
@@ -60,32 +64,33 @@ class Runs:
             row = connection.execute(oldest.with_for_update(skip_locked=True)).first()
             if row is None:
                 return None
-            connection.execute(
-                update(table).where(table.c.id == row.id).values(status="running", heartbeat=time.time())
-            )
-        return self.get(row.id)
+            begun: dict[str, Any] = {"status": "running", "heartbeat": time.time(), "holder": _new_holder()}
+            connection.execute(update(table).where(table.c.id == row.id).values(begun))
+            return replace(from_row(Run, row), **begun)
 
-    def update(self, run_id: str, **values: Any) -> None:
-        """Write status, manifest, progress, report, reason, adapter or attempts; an ended run stays as it ended."""
+    def update(self, run: Run, **values: Any) -> None:
+        """Write status, manifest, progress, report, reason, adapter or attempts; an ended run stays as it ended.
+
+        Raises `TakenOver` where the run has another holder since.
+        """
         with self._database.write() as connection:
-            update_run(connection, run_id, values)
+            update_run(connection, run, values)
 
     def under_way(self) -> list[Run]:
-        """Oldest first. There is one aligner, so at its start these are what a dead one has left."""
+        """Oldest first. One aligner works at a time: what it finds here between its own runs, another one has left."""
         query = select(schema.runs).where(schema.runs.c.status.in_(UNDER_WAY)).order_by(schema.runs.c.created)
         with self._database.read() as connection:
             return [from_row(Run, row) for row in connection.execute(query)]
 
-    def take_up(self, run_id: str) -> Run:
-        """A run that broke off, running again and one attempt older."""
-        table = schema.runs
+    def take_up(self, run: Run) -> Run:
+        """A run that broke off, running again and one attempt older; whoever held it writes no more of it.
+
+        Raises `TakenOver` where somebody else was faster.
+        """
+        begun = {"status": "running", "attempts": run.attempts + 1, "holder": _new_holder()}
         with self._database.write() as connection:
-            connection.execute(
-                update(table)
-                .where(table.c.id == run_id, table.c.status.in_(UNDER_WAY))
-                .values(status="running", heartbeat=time.time(), attempts=table.c.attempts + 1)
-            )
-        return self.get(run_id)
+            update_run(connection, run, begun)
+            return _get(connection, run.id)
 
     def cancel(self, run_id: str) -> Run:
         """End it, whether it waits or is under way; whoever does it stops as soon as it looks.
@@ -93,27 +98,25 @@ class Runs:
         Its corrections count as seen, like those of a run that failed: else they would start the next one at once.
         Raises `NotFound`, and `Conflict` where it has ended already.
         """
-        run = self.get(run_id)
         with self._database.write() as connection:
-            query = select(schema.runs.c.manifest).where(schema.runs.c.id == run_id)
-            manifest = connection.execute(query).scalar_one() or {"last_sequence": last_sequence(connection)}
+            run = _get(connection, run_id)  # whoever holds it
+            manifest = run.manifest or {"last_sequence": last_sequence(connection)}
             ending = {"status": "cancelled", "reason": "cancelled on request", "manifest": manifest}
-            if not update_run(connection, run_id, ending):
+            if not update_run(connection, run, ending):
                 raise Conflict(f"{run_id} is {run.status}; only a run that has not ended can be cancelled")
-        return self.get(run_id)
+            return _get(connection, run_id)
 
-    def check(self, run_id: str) -> None:
-        """Raises `Conflict` where the run was ended by somebody else."""
-        if (run := self.get(run_id)).is_ended:
-            raise Conflict(f"{run_id} was ended meanwhile: {run.reason or run.status}")
+    def check(self, run: Run) -> None:
+        """Raises `Conflict` where the run was ended by somebody else, `TakenOver` where another one does it."""
+        now = self.get(run.id)
+        if now.is_ended:
+            raise Conflict(f"{run.id} was ended meanwhile: {now.reason or now.status}")
+        _check_holder(run, now.holder)
 
     def get(self, run_id: str) -> Run:
         """Raises `NotFound`."""
         with self._database.read() as connection:
-            row = connection.execute(select(schema.runs).where(schema.runs.c.id == run_id)).one_or_none()
-        if row is None:
-            raise NotFound(f"no run {run_id!r}")
-        return from_row(Run, row)
+            return _get(connection, run_id)
 
     def recent(self, limit: int = 100) -> list[Run]:
         """Newest first."""
@@ -172,16 +175,37 @@ def request_run(connection: Connection, trigger: str) -> Run:
     return replace(waiting, trigger=strongest)
 
 
-def update_run(connection: Connection, run_id: str, values: dict[str, Any]) -> bool:
-    """Whether the run was still under way; one that has ended stays as it ended."""
+def update_run(connection: Connection, run: Run, values: dict[str, Any]) -> bool:
+    """Whether the run had not ended yet; one that has stays as it ended. For who writes alone.
+
+    Raises `TakenOver` where the run has another holder since.
+    """
     table = schema.runs
+    stored = connection.execute(select(table.c.status, table.c.holder).where(table.c.id == run.id)).one()
+    if stored.status in ENDED:
+        return False
+    _check_holder(run, stored.holder)
     now = time.time()
     ended = {"ended": now} if values.get("status") in ENDED else {}
     manifest = values.get("manifest") or {}
     seen = {"last_sequence": manifest["last_sequence"]} if "last_sequence" in manifest else {}
-    done = connection.execute(
-        update(table)
-        .where(table.c.id == run_id, table.c.status.not_in(ENDED))
-        .values(heartbeat=now, **values, **ended, **seen)
+    connection.execute(
+        update(table).where(table.c.id == run.id).values(heartbeat=now, **values, **ended, **seen)
     )
-    return done.rowcount == 1
+    return True
+
+
+def _get(connection: Connection, run_id: str) -> Run:
+    row = connection.execute(select(schema.runs).where(schema.runs.c.id == run_id)).one_or_none()
+    if row is None:
+        raise NotFound(f"no run {run_id!r}")
+    return from_row(Run, row)
+
+
+def _new_holder() -> str:
+    return uuid.uuid4().hex
+
+
+def _check_holder(run: Run, holder: str | None) -> None:
+    if holder != run.holder:
+        raise TakenOver(f"another aligner has taken up {run.id}; it goes on there")

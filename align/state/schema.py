@@ -117,6 +117,15 @@ runs = Table(
     Column("adapter", String),
     Column("attempts", Integer, nullable=False),
     Column("last_sequence", Integer),
+    Column("holder", String),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("holder", String, nullable=False),
+    Column("expires", Float, nullable=False),
 )
 
 adapters = Table(

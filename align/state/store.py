@@ -11,6 +11,7 @@ from .expiry import Expiry
 from .imports import Imports
 from .insertions import Insertions
 from .keys import Keys
+from .leases import Leases
 from .outcomes import Outcomes
 from .replicas import Replicas
 from .responses import Responses
@@ -33,6 +34,7 @@ class Store:
         self.statistics = Statistics(self.database)
         self.imports = Imports(self.database)
         self.runs = Runs(self.database)
+        self.leases = Leases(self.database)
         self.adapters = Adapters(self.database)
         self.rollouts = Rollouts(self.database)
         self.outcomes = Outcomes(self.database)

@@ -99,9 +99,10 @@ def add_history(store: Store, filled: Filled) -> None:
             "general": [],
             "last_sequence": seen,
         }
-        run = store.runs.request("count")
-        store.runs.claim()
-        store.runs.update(run.id, manifest=manifest, status="refused", reason="a benchmark's")
+        store.runs.request("count")
+        run = store.runs.claim()
+        assert run is not None
+        store.runs.update(run, manifest=manifest, status="refused", reason="a benchmark's")
 
 
 def _statements(filled: Filled, is_postgresql: bool) -> list[str]:

@@ -50,7 +50,7 @@ def _publish(adapted: Any, model: str, store: Store, blobs: Blobs) -> Adapter:
     assert run is not None, "nobody else claims runs of a store that no server uses yet"
     reason = "random weights, made by `errata drill`; no gate has seen them"
     return store.adapters.publish(
-        run.id,
+        run,
         status="admitted",
         digest=digest,
         blob=f"adapters/{digest}",

@@ -1,0 +1,35 @@
+"""Which of several processes does what only one may do at a time: it holds a lease, and renews it before that expires.
+
+By the database's clock, so it does not matter what those of their machines say. Knows nothing of what is done with it.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import delete, insert, select, update
+
+from . import schema
+from .database import Database
+from .dialects import clock
+
+TABLE = schema.leases
+
+
+class Leases:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def take(self, name: str, holder: str, seconds: float) -> bool:
+        """Whether `holder` has it for so many seconds from now on: it was free, had expired, or was its own."""
+        values = {"holder": holder, "expires": clock() + seconds}
+        is_to_have = (TABLE.c.holder == holder) | (TABLE.c.expires <= clock())
+        with self._database.write() as connection:
+            if connection.execute(select(TABLE).where(TABLE.c.name == name)).first() is None:
+                connection.execute(insert(TABLE).values(name=name, **values))
+                return True
+            done = connection.execute(update(TABLE).where(TABLE.c.name == name, is_to_have).values(values))
+        return done.rowcount == 1
+
+    def release(self, name: str, holder: str) -> None:
+        """Free for the next; nothing where somebody else has it."""
+        with self._database.write() as connection:
+            connection.execute(delete(TABLE).where(TABLE.c.name == name, TABLE.c.holder == holder))
