@@ -23,8 +23,11 @@ STATUSES = ("accepted", "quarantined", "rejected", "nothing_wrong", "erased")
 TABLE = schema.corrections
 
 # What every correction asks, composed once: that takes longer than the answer.
-STATUS = select(schema.responses.c.status).where(schema.responses.c.id == bindparam("response"))
 NEWEST = select(func.coalesce(func.max(TABLE.c.effective_sequence), 0))
+STATUS_AND_NEWEST = select(
+    select(schema.responses.c.status).where(schema.responses.c.id == bindparam("response")).scalar_subquery(),
+    NEWEST.scalar_subquery(),
+)
 EARLIER = select(TABLE).where(
     TABLE.c.key_id == bindparam("key"), TABLE.c.idempotency_key == bindparam("idempotency")
 )
@@ -168,11 +171,11 @@ def insert_correction(
     in_order_of_arrival(connection)
     if (earlier := _earlier(connection, correction)) is not None:
         return earlier
-    status = connection.execute(STATUS, {"response": correction.response_id}).scalar_one_or_none()
+    # arrivals and releases count in one order, and no arrival is effective before it came
+    status, newest = connection.execute(STATUS_AND_NEWEST, {"response": correction.response_id}).one()
     if status != "kept":
         raise NotFound(f"no response {correction.response_id!r}, or it was erased")
-    sequence = last_sequence(connection) + 1
-    stored = replace(correction, sequence=sequence, effective_sequence=sequence)
+    stored = replace(correction, sequence=newest + 1, effective_sequence=newest + 1)
     connection.execute(insert(TABLE), to_row(stored))
     if inserted is not None:
         add_insertions(connection, stored, inserted)
@@ -180,7 +183,6 @@ def insert_correction(
 
 
 def last_sequence(connection: Connection) -> int:
-    # arrivals and releases count in one order, and no arrival is effective before it came
     return int(connection.execute(NEWEST).scalar_one())
 
 
