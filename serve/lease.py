@@ -24,6 +24,7 @@ class Lease:
         self._leases, self._name, self._length_s = leases, name, length_s
         self._holder = uuid.uuid4().hex
         self._held_until = self._next = 0.0
+        self._is_said_to_be_held: bool | None = None
         self.num_taken = 0  # how often it was taken when it was not held
 
     @property
@@ -40,7 +41,8 @@ class Lease:
         is_taken = self._leases.take(self._name, self._holder, self._length_s)
         self._held_until = before + self._length_s if is_taken else 0.0
         self.num_taken += is_taken and not was_held
-        if was_held != is_taken:
+        if is_taken != self._is_said_to_be_held:
+            self._is_said_to_be_held = is_taken
             log.info("lease", name=self._name, state="held" if is_taken else "held by another process")
 
     def release(self) -> None:

@@ -27,15 +27,15 @@ MISSING = "PostgreSQL's initdb is not here; on Debian, as root: apt-get install 
 
 
 class PostgreSQLServer:
-    def __init__(self, port: int, pid: int) -> None:
-        self.port, self.pid, self._number = port, pid, 0
+    def __init__(self, address: str, port: int, pid: int) -> None:
+        self.address, self.port, self.pid, self._number = address, port, pid, 0
 
     def new_database(self) -> str:
         """The URL of a blank one."""
         self._number += 1
         name = f"errata_{self._number}"
         self.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
-        return f"postgresql://errata@127.0.0.1:{self.port}/{name}"
+        return f"postgresql://errata@{self.address}:{self.port}/{name}"
 
     def drop(self, url: str) -> None:
         self.execute(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")
@@ -55,14 +55,17 @@ class PostgreSQLServer:
 
     def execute(self, statement: str) -> None:
         with psycopg.connect(
-            host="127.0.0.1", port=self.port, user="errata", dbname="postgres", autocommit=True
+            host=self.address, port=self.port, user="errata", dbname="postgres", autocommit=True
         ) as connection:
             connection.execute(statement.encode())
 
 
 @contextmanager
-def postgresql_server(*, is_durable: bool = False) -> Iterator[PostgreSQLServer]:
-    """Skips the test that asks where the binaries are missing. One that is durable waits for the disk as in service."""
+def postgresql_server(*, is_durable: bool = False, address: str = "127.0.0.1") -> Iterator[PostgreSQLServer]:
+    """Skips the test that asks where the binaries are missing. One that is durable waits for the disk as in service.
+
+    It trusts who comes from the network of its address.
+    """
     binaries = _binaries()
     if binaries is None:
         pytest.skip(MISSING)
@@ -85,8 +88,10 @@ def postgresql_server(*, is_durable: bool = False) -> Iterator[PostgreSQLServer]
             "-N",
         ]
         subprocess.run(initdb, user=user, cwd=folder, check=True, capture_output=True)
-        port = _free_port()
-        settings = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "max_connections": "200"}
+        with (data / "pg_hba.conf").open("a") as trusted:
+            trusted.write(f"host all all {address}/24 trust\n")
+        port = _free_port(address)
+        settings = {"listen_addresses": address, "unix_socket_directories": "", "max_connections": "200"}
         if not is_durable:
             settings |= {"fsync": "off", "full_page_writes": "off"}
         command = [binaries / "postgres", "-D", data, "-p", str(port)]
@@ -94,7 +99,7 @@ def postgresql_server(*, is_durable: bool = False) -> Iterator[PostgreSQLServer]
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(command, user=user, cwd=folder, stdout=log, stderr=log)
         try:
-            server = PostgreSQLServer(port, process.pid)
+            server = PostgreSQLServer(address, port, process.pid)
             _wait(server, process, folder / "log")
             yield server
         finally:
@@ -120,8 +125,8 @@ def _user() -> str | None:
     return "postgres" if "postgres" in names else "nobody"
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+def _free_port(address: str) -> int:
+    with socket.create_server((address, 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
 

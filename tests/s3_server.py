@@ -1,4 +1,4 @@
-"""A real S3 server on loopback, moto's, that can be told to fail."""
+"""A real S3 server, by default on loopback, moto's, that can be told to fail."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 class S3Server:
     """After `fail`, so many of the next requests of a method are answered with 503."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str) -> None:
         self.method, self.num_failures, self.num_failed = "", 0, 0
         self._app = DomainDispatcherApplication(create_backend_app)
-        self._server = make_server("127.0.0.1", 0, self._answer, threaded=True, request_handler=_Silent)
+        self._server = make_server(address, 0, self._answer, threaded=True, request_handler=_Silent)
         self._thread = threading.Thread(target=self._server.serve_forever)
         self._thread.start()
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self.url = f"http://{address}:{self._server.server_port}"
 
     def new_bucket(self, name: str) -> str:
         self.fail("", 0)
@@ -55,8 +55,8 @@ class _Silent(WSGIRequestHandler):
 
 
 @contextmanager
-def s3_server() -> Iterator[S3Server]:
-    server = S3Server()
+def s3_server(address: str = "127.0.0.1") -> Iterator[S3Server]:
+    server = S3Server(address)
     try:
         yield server
     finally:

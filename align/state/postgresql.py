@@ -27,6 +27,14 @@ SESSION = (
     "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'",
 )
 
+CUT_OFF = {
+    "tcp_user_timeout": 20_000,  # milliseconds
+    "keepalives_idle": 10,  # seconds, as those below
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+}
+"""A server that is silent for 20 seconds counts as away: by default a statement waits a quarter of an hour for it."""
+
 
 class PostgreSQL:
     def __init__(self, url: URL) -> None:
@@ -35,7 +43,7 @@ class PostgreSQL:
         try:
             self.engine = create_engine(
                 url.set(drivername="postgresql+psycopg"),
-                connect_args={"connect_timeout": 10},
+                connect_args={"connect_timeout": 10, **CUT_OFF},
                 pool_pre_ping=True,  # the server may have been started anew
                 json_serializer=to_json,
                 json_deserializer=from_json,
