@@ -97,6 +97,14 @@ def test_a_run_that_another_aligner_is_about_to_claim_is_not_waited_for(pair: tu
     assert one.runs.claim() is None
 
 
+def test_the_server_asks_after_10_seconds_whether_a_silent_session_is_still_there(url: str) -> None:
+    """Else the locks of one whose machine was cut off would hold up all others for two minutes."""
+    asked = ("idle", "interval", "count")
+    with closing(Store(url)) as store, store.database.read() as connection:
+        told = [connection.execute(text(f"SHOW tcp_keepalives_{what}")).scalar_one() for what in asked]
+    assert told == ["10", "5", "2"]
+
+
 def test_a_session_that_ends_gives_its_locks_back(
     pair: tuple[Store, Store], postgresql: PostgreSQLServer
 ) -> None:

@@ -23,6 +23,10 @@ SESSION = (
     "SET lock_timeout = '30s'",
     # a process that stands still must not keep all others from writing
     "SET idle_in_transaction_session_timeout = '120s'",
+    # nor one whose machine is cut off: the server counts it as gone after 20 seconds
+    "SET tcp_keepalives_idle = '10s'",
+    "SET tcp_keepalives_interval = '5s'",
+    "SET tcp_keepalives_count = 2",
     # whatever the server's default: a commit that returns is on disk
     "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'",
 )
