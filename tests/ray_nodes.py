@@ -36,7 +36,9 @@ class RayNodes:
         self._folder, self._gcs = folder, ""
         self._temp = Path(tempfile.mkdtemp(prefix="er-", dir="/tmp"))  # sockets are there: no long path
         no_proxy = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
-        self._env = no_proxy | ENVIRONMENT | env | {"OMP_NUM_THREADS": "1"}
+        # these machines have one name together, by which Gloo would find each of them at 127.0.0.1
+        own = {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "eth0"}
+        self._env = no_proxy | ENVIRONMENT | env | own
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self) -> None:
