@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import boto3
+from fsspec import get_filesystem_class
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
@@ -61,3 +62,6 @@ def s3_server(address: str = "127.0.0.1") -> Iterator[S3Server]:
         yield server
     finally:
         server.close()
+        get_filesystem_class(
+            "s3"
+        ).clear_instance_cache()  # those that fsspec keeps would ask this one for ever
