@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from served import wait_until
 
 SERVER = """
 import signal, subprocess, sys, time
@@ -54,7 +55,7 @@ def test_a_server_without_its_raylet_ends_and_kills_whom_that_left_behind(
     raylet.kill()
     told, _ = server.communicate(timeout=60)
     assert "Ray's raylet has ended" in told
-    assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
+    wait_until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
 
 
 def test_a_server_that_is_told_to_end_while_ray_runs_leaves_that_to_ray(
