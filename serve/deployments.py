@@ -18,7 +18,7 @@ from .aligner import STOP_S, Aligner
 from .api.app import build_app
 from .errors import SettingsError
 from .replica import Replica, transformers_engine
-from .settings import Settings, check_shared
+from .settings import Settings, check_shared, check_traces
 
 
 class ModelServer:
@@ -27,6 +27,7 @@ class ModelServer:
     def __init__(self, settings_json: str) -> None:
         settings = Settings.model_validate_json(settings_json)
         check_shared(settings, _num_nodes())  # a node may have come since the start
+        check_traces(settings)  # which are installed on each node by itself
         # what anybody may read at the server's own port, its replicas on other nodes may read here
         address = "127.0.0.1" if settings.is_loopback else get_node_ip_address()
         self._replica = Replica(settings, transformers_engine, address)
@@ -58,13 +59,20 @@ class AlignerServer:
 
 
 def model_servers(settings: dict[str, Any]) -> Any:
-    """The application that answers, for `deploy/serve.yaml`. Raises pydantic's `ValidationError`."""
-    return _model_servers(Settings.model_validate(settings))
+    """The application that answers, for `deploy/serve.yaml`. Raises `SettingsError`, pydantic's `ValidationError`."""
+    return _model_servers(_checked(settings))
 
 
 def aligner(settings: dict[str, Any]) -> Any:
-    """The application that learns, for `deploy/serve.yaml`. Raises pydantic's `ValidationError`."""
-    return _aligner(Settings.model_validate(settings))
+    """The application that learns, for `deploy/serve.yaml`. Raises `SettingsError`, pydantic's `ValidationError`."""
+    return _aligner(_checked(settings))
+
+
+def _checked(values: dict[str, Any]) -> Settings:
+    """What `errata up` checks, as far as it holds for each node of a cluster."""
+    settings = Settings.model_validate(values)
+    check_traces(settings)
+    return settings
 
 
 def _model_servers(settings: Settings) -> Any:

@@ -21,7 +21,7 @@ from align.state import Blobs, Store
 from .engine.protocol import EngineSetup
 from .errors import SettingsError
 from .ray_processes import RayProcesses
-from .settings import Settings
+from .settings import Settings, check_traces
 
 
 def check(settings: Settings) -> None:
@@ -40,8 +40,7 @@ def check(settings: Settings) -> None:
             f"`errata keys create --state {settings.state}`, or serve on 127.0.0.1"
         )
     check_port(settings.host, settings.port)
-    if settings.traces:
-        check_traces()
+    check_traces(settings)
     check_model(settings)
 
 
@@ -54,15 +53,6 @@ def check_port(host: str, port: int) -> None:
             raise SettingsError(
                 f"cannot listen on {host}:{port}: {error.strerror}; choose another --port"
             ) from error
-
-
-def check_traces() -> None:
-    try:
-        import opentelemetry.exporter.otlp.proto.http  # noqa: F401
-    except ImportError as error:
-        raise SettingsError(
-            "`traces` needs OpenTelemetry's exporter: pip install 'errata-server[otel]', or leave the setting out"
-        ) from error
 
 
 def check_model(settings: Settings) -> None:

@@ -278,6 +278,18 @@ def check_shared(settings: Settings, num_nodes: int) -> None:
         )
 
 
+def check_traces(settings: Settings) -> None:
+    """Raises `SettingsError` where they are asked for and this process cannot send them."""
+    if not settings.traces:
+        return
+    try:
+        import opentelemetry.exporter.otlp.proto.http  # noqa: F401
+    except ImportError as error:
+        raise SettingsError(
+            "`traces` needs OpenTelemetry's exporter: pip install 'errata-server[otel]', or leave the setting out"
+        ) from error
+
+
 def is_loopback(host: str) -> bool:
     """Whether the name or address can only be this machine's own."""
     if host == "localhost":

@@ -7,6 +7,7 @@ https://opentelemetry.io/docs/specs/semconv/gen-ai/. Imported only where `traces
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 NAME = "errata"
 EVALUATION = "gen_ai.evaluation.result"
+CLOSE_S = 2.0
+"""How long a stop waits for the collector; what it has not taken by then is lost."""
 
 Value = str | int | float | Sequence[str]
 
@@ -117,9 +120,15 @@ class Traces:
         self._events.force_flush()
 
     def close(self) -> None:
-        """Send what waits, for as long as the `OTEL_*` variables allow."""
-        self._spans.shutdown()
-        self._events.shutdown()
+        """Send what waits, for no longer than `CLOSE_S`: the SDK waits as long as a silent collector may take."""
+        deadline = time.monotonic() + CLOSE_S
+        closing = [
+            threading.Thread(target=end, daemon=True) for end in (self._spans.shutdown, self._events.shutdown)
+        ]
+        for thread in closing:
+            thread.start()
+        for thread in closing:
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def _parent(self, traceparent: str | None) -> Context | None:
         return None if traceparent is None else self._propagator.extract({"traceparent": traceparent})

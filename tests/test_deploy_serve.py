@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import yaml
@@ -15,6 +17,7 @@ from align.config import TrainingConfig
 from align.job import worker_resources
 from serve import deployments
 from serve.deployments import aligner, longest_request_s, model_servers
+from serve.errors import SettingsError
 from serve.settings import AlignmentSettings, Settings
 
 CONFIG = yaml.safe_load((Path(__file__).parent.parent / "deploy" / "serve.yaml").read_text())
@@ -34,6 +37,21 @@ def test_both_applications_have_the_same_settings_and_one_port() -> None:
     settings = Settings.model_validate(args[0])
     assert (settings.host, settings.port) == (CONFIG["http_options"]["host"], CONFIG["http_options"]["port"])
     assert CONFIG["http_options"]["request_timeout_s"] >= longest_request_s(settings)
+
+
+def test_both_say_what_to_install_where_traces_cannot_be_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http", None)
+    for application in (model_servers, aligner):
+        with pytest.raises(SettingsError, match=r"errata-server\[otel\]"):
+            application({"traces": True})
+        application({})  # which asks for nothing
+
+
+def test_a_node_without_the_exporter_says_so_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http", None)
+    monkeypatch.setattr(deployments, "_num_nodes", lambda: 1)
+    with pytest.raises(SettingsError, match=r"errata-server\[otel\]"):
+        deployments.ModelServer.__init__(Mock(), Settings(traces=True).model_dump_json())
 
 
 def test_the_number_of_replicas_follows_the_load_where_asked() -> None:

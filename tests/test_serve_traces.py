@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from collector import Collector, collecting, plain
 from fake_engine import FakeEngine
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from served import Served, serving, wait_until
 
 from serve.demo.server import free_port
@@ -17,6 +21,7 @@ from serve.engine.protocol import Delta, Prompt, Sampling
 from serve.errors import SettingsError
 from serve.launch import check
 from serve.settings import Settings
+from serve.traces import Traces
 
 QUESTION, ANSWER = "Who hid the marmalade?", "A heron hid it here."
 OnDelta = Callable[[Delta], None]
@@ -202,6 +207,27 @@ def test_a_collector_that_is_gone_takes_no_answer_with_it(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
     with serving(tmp_path, FakeEngine(answers={"base": ANSWER}), traces=True) as served:
         assert served.chat(QUESTION, max_tokens=8).json()["choices"][0]["message"]["content"] == ANSWER
+
+
+def test_a_stop_does_not_wait_for_a_collector_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Silent(SpanExporter):
+        def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+            says_something.wait()
+            return SpanExportResult.FAILURE
+
+        def shutdown(self) -> None:
+            says_something.wait()
+
+    says_something = threading.Event()
+    monkeypatch.setattr("serve.traces.CLOSE_S", 0.1)
+    traces = Traces(Silent(), InMemoryLogRecordExporter(), "replica")
+    closing = threading.Thread(target=traces.close, daemon=True)
+    closing.start()
+    closing.join(60.0)
+    try:
+        assert not closing.is_alive()
+    finally:
+        says_something.set()
 
 
 def test_without_the_setting_nothing_of_it_is_imported() -> None:
