@@ -1,4 +1,4 @@
-"""OpenTelemetry: a trace of each answer, an event for each correction, and no word that was said in either.
+"""OpenTelemetry: a trace of each answer and refusal, an event for each correction, and no word that was said in any.
 
 OpenTelemetry's own `OTEL_*` variables say where they go. Names are those of its conventions for generative AI;
 https://opentelemetry.io/docs/specs/semconv/gen-ai/. Imported only where `traces` is on.
@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 
 from opentelemetry import trace
@@ -35,20 +35,25 @@ Value = str | int | float | Sequence[str]
 @dataclass(frozen=True)
 class Stage:
     name: str
-    begin_s: float  # since the request came, as all times here
+    begin_s: float  # since the work began, as all times here
     end_s: float
+    attributes: Mapping[str, Value | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class AnswerTrace:
-    model: str
+class Trace:
+    """One span, and in it one for each stage."""
+
+    name: str
     stages: Sequence[Stage]
     total_s: float
     attributes: Mapping[str, Value | None]
-    traceparent: str | None
+    """Those that are None are left out."""
+    traceparent: str | None = None
     """The caller's span, as it named it in the W3C header."""
     error: str | None = None
-    """What kind of failure it was."""
+    """What kind of failure of the server's it was."""
+    kind: SpanKind = SpanKind.SERVER
 
 
 @dataclass(frozen=True)
@@ -74,26 +79,29 @@ class Traces:
         self._logger = self._events.get_logger(NAME)
         self._propagator = TraceContextTextMapPropagator()
 
-    def answered(self, answer: AnswerTrace) -> None:
-        """Told as the answer ends, so that nothing waits for it while it runs."""
-        began = time.time_ns() - _nanoseconds(answer.total_s)
+    def ended(self, whole: Trace) -> None:
+        """Told as the work ends, so that nothing waits for it while it runs."""
+        began = time.time_ns() - _nanoseconds(whole.total_s)
         span = self._tracer.start_span(
-            f"chat {answer.model}",
-            context=self._parent(answer.traceparent),
-            kind=SpanKind.SERVER,
-            attributes={name: value for name, value in answer.attributes.items() if value is not None},
+            whole.name,
+            context=self._parent(whole.traceparent),
+            kind=whole.kind,
+            attributes=_given(whole.attributes),
             start_time=began,
         )
         inside = trace.set_span_in_context(span)
-        for stage in answer.stages:
+        for stage in whole.stages:
             child = self._tracer.start_span(
-                stage.name, context=inside, start_time=began + _nanoseconds(stage.begin_s)
+                stage.name,
+                context=inside,
+                attributes=_given(stage.attributes),
+                start_time=began + _nanoseconds(stage.begin_s),
             )
             child.end(began + _nanoseconds(stage.end_s))
-        if answer.error is not None:
-            span.set_attribute("error.type", answer.error)
+        if whole.error is not None:
+            span.set_attribute("error.type", whole.error)
             span.set_status(Status(StatusCode.ERROR))
-        span.end(began + _nanoseconds(answer.total_s))
+        span.end(began + _nanoseconds(whole.total_s))
 
     def corrected(self, evaluation: Evaluation) -> None:
         is_right = not evaluation.kinds
@@ -140,6 +148,10 @@ def to_collector(replica_id: str) -> Traces:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
     return Traces(OTLPSpanExporter(), OTLPLogExporter(), replica_id)
+
+
+def _given(attributes: Mapping[str, Value | None]) -> dict[str, Value]:
+    return {name: value for name, value in attributes.items() if value is not None}
 
 
 def _nanoseconds(seconds: float) -> int:

@@ -18,7 +18,7 @@ from served import Served, serving, wait_until
 
 from serve.demo.server import free_port
 from serve.engine.protocol import Delta, Prompt, Sampling
-from serve.errors import SettingsError
+from serve.errors import EngineFull, NotReady, SettingsError
 from serve.launch import check
 from serve.settings import Settings
 from serve.traces import Traces
@@ -49,7 +49,8 @@ def flush(served: Served) -> None:
 def test_a_trace_has_the_stages_of_an_answer_one_after_the_other(
     served: Served, collector: Collector
 ) -> None:
-    response_id = served.respond(QUESTION, temperature=0.5, max_tokens=20, seed=7)
+    answer = served.chat(QUESTION, temperature=0.5, max_tokens=20, seed=7)
+    response_id = answer.json()["id"]
     flush(served)
     [root] = [span for span in collector.spans if span.name == "chat errata-scenes"]
     stages = [span for span in collector.spans if span is not root]
@@ -77,6 +78,7 @@ def test_a_trace_has_the_stages_of_an_answer_one_after_the_other(
         "gen_ai.usage.cache_read.input_tokens": 2,
         "errata.adapter.version": "base",
         "errata.rollout.generation": 0,
+        "errata.request.id": answer.headers["x-request-id"],
     }
     [resource] = collector.resources
     assert resource["service.name"] == "errata"
@@ -106,6 +108,70 @@ def test_several_answers_have_stages_each_and_one_that_is_not_kept_has_no_record
     assert sorted(names) == sorted(["chat errata-scenes", "read prompt", *["wait and prefill", "decode"] * 2])
     [root] = [span for span in collector.spans if span.name.startswith("chat")]
     assert plain(root.attributes)["gen_ai.request.choice.count"] == 2
+    told = [plain(span.attributes) for span in collector.spans if span.name == "decode"]
+    assert told == [{"errata.choice.index": 0}, {"errata.choice.index": 1}]
+
+
+def test_a_stage_of_one_answer_of_several_says_of_which(served: Served, collector: Collector) -> None:
+    answer = served.chat(QUESTION, max_tokens=8, n=2).json()
+    flush(served)
+    stages = [plain(span.attributes) for span in collector.spans if span.name == "record"]
+    assert stages == [
+        {"errata.choice.index": choice["index"], "gen_ai.response.id": choice["response_id"]}
+        for choice in answer["choices"]
+    ]
+
+
+def test_a_refused_request_has_a_span_with_its_status_and_the_id_that_it_was_told(
+    collector: Collector, tmp_path: Path
+) -> None:
+    with serving(tmp_path, traces=True) as served:
+        header = {"traceparent": f"00-{TRACE}-{SPAN}-01"}
+        refused = [served.chat("marmalade", max_tokens=-1, headers=header)]
+        for failure in (EngineFull("full"), NotReady("not yet")):
+            served.engine.submit_failure = failure
+            refused.append(served.chat("marmalade", max_tokens=8, headers=header))
+        served.store.keys.create("ada", ["chat"])
+        wait_until(lambda: served.chat().status_code == 401)
+        flush(served)
+        before = len(collector.spans)
+        refused.append(served.chat("marmalade", headers=header))
+        flush(served)
+    assert [answer.status_code for answer in refused] == [400, 429, 503, 401]
+    spans = {plain(span.attributes)["errata.request.id"]: span for span in collector.spans}
+    assert len(collector.spans) == before + 1 == len(spans), "each has one"
+    for answer, name in zip(refused, ["POST /v1/chat/completions"] * 3 + ["POST"], strict=True):
+        span = spans[answer.headers["x-request-id"]]
+        assert span.name == name
+        assert plain(span.attributes)["http.response.status_code"] == answer.status_code
+        assert (span.trace_id.hex(), span.parent_span_id.hex()) == (TRACE, SPAN)
+        assert (span.status.code == span.status.STATUS_CODE_ERROR) == (answer.status_code >= 500)
+    assert all(b"marmalade" not in body for body in collector.bodies)
+
+
+def test_what_is_refused_where_nothing_is_asked_of_the_model_has_one_too_and_probes_have_none(
+    served: Served, collector: Collector
+) -> None:
+    assert served.client.get("/v1/adapters/v0009").status_code == 404
+    served.engine.check_failure = RuntimeError("broke")
+    served.client.get("/healthz")
+    served.client.get("/v1/models")
+    flush(served)
+    [span] = collector.spans
+    assert plain(span.attributes)["http.route"] == "/v1/adapters/{version}"
+
+
+def test_an_answer_that_could_not_be_recorded_is_one_trace_and_an_error(
+    served: Served, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError("no space left on the device")
+
+    monkeypatch.setattr(served.store.responses, "add", full)
+    assert served.chat(QUESTION, max_tokens=8).status_code == 500
+    flush(served)
+    [root] = [span for span in collector.spans if not span.parent_span_id]
+    assert plain(root.attributes)["error.type"] == "record"
 
 
 def test_a_failure_is_an_error(served: Served, collector: Collector) -> None:

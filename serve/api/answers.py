@@ -43,7 +43,9 @@ class Answers:
         self._mailbox: Mailbox | None = None
         self._endings: set[asyncio.Task[None]] = set()  # asyncio itself keeps no task alive
 
-    async def begin(self, body: ChatRequest, key: Key, traceparent: str | None = None) -> Completion:
+    async def begin(
+        self, body: ChatRequest, key: Key, request_id: str, traceparent: str | None = None
+    ) -> Completion:
         """Read, choose the version, submit."""
         watch = Stopwatch()
         settings, engine, reconciler = self._replica.settings, self._replica.engine, self._replica.reconciler
@@ -81,6 +83,7 @@ class Answers:
             inbox=Inbox(self._replica.gaps.add),
             read_s=read_s,
             traceparent=traceparent,
+            request_id=request_id,
             watch=watch,
         )
         self._submit(completion, asked.prompt)
@@ -187,7 +190,11 @@ class Answers:
         metrics = self._replica.metrics
         if answer.response_id is not None:
             with metrics.record_seconds.time():
-                self._store(completion, answer, answer.response_id, timings)
+                try:
+                    self._store(completion, answer, answer.response_id, timings)
+                except Exception:  # of any kind, and raised on: it is only named here
+                    self._trace(completion, "record")
+                    raise
         metrics.responses.labels(completion.adapter, answer.finish_reason).inc()
         metrics.generated_tokens.labels(completion.adapter).inc(len(answer.token_ids))
         num_reused = answer.num_reused_tokens
@@ -215,7 +222,7 @@ class Answers:
             from .answer_trace import trace_of
 
             completion.is_traced = True
-            self._replica.traces.answered(trace_of(completion, self._replica.settings.model_name, error))
+            self._replica.traces.ended(trace_of(completion, self._replica.settings.model_name, error))
 
     def _store(
         self, completion: Completion, answer: Answer, response_id: str, timings: dict[str, float]

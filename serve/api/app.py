@@ -88,5 +88,5 @@ def build_app(replica: Replica) -> FastAPI:
                 "x-request-id",
             ],
         )
-    app.add_middleware(Measure, metrics=replica.metrics)  # added last: outermost
+    app.add_middleware(Measure, metrics=replica.metrics, traces=replica.traces)  # added last: outermost
     return app

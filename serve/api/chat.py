@@ -62,7 +62,9 @@ def chat_router(replica: Replica) -> APIRouter:
         body: ChatRequest, key: Annotated[Key, Depends(may_chat)], request: Request
     ) -> HTTPResponse:
         """OpenAI's chat completion, text and images in, text out. `response_id` is what a correction refers to."""
-        completion = await answers.begin(body, key, request.headers.get("traceparent"))
+        asked = request.state.request_id, request.headers.get("traceparent")
+        completion = await answers.begin(body, key, *asked)
+        request.state.has_answer = True  # which has a trace of its own, however it ends
         if body.stream:
             events = _events(answers.follow(completion, hold_s), completion, body)
             headers = {**completion.headers, "cache-control": "no-cache", "x-accel-buffering": "no"}

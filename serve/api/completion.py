@@ -69,6 +69,7 @@ class Completion:
     read_s: float = 0.0
     """When its prompt was read, in seconds since it came."""
     traceparent: str | None = None
+    request_id: str | None = None
     is_traced: bool = False
     created: float = field(default_factory=time.time)
     watch: Stopwatch = field(default_factory=Stopwatch)

@@ -1,4 +1,4 @@
-"""Counts, times and logs every HTTP request to its last byte, streams included: one line each, with no word of it."""
+"""Counts, times, logs and, if refused, traces each HTTP request to its last byte: one line each, with no word of it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import re
 import time
 import uuid
+from typing import TYPE_CHECKING
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -13,6 +14,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
 from serve.metrics import ReplicaMetrics
+
+if TYPE_CHECKING:
+    from serve.traces import Traces
 
 log = structlog.get_logger()
 
@@ -28,9 +32,10 @@ ASKED_ALL_THE_TIME = ("/healthz", "/readyz", "/metrics", "/metrics/targets")
 class Measure:
     """Pure ASGI: Starlette's `BaseHTTPMiddleware` would stand between a client that hangs up and its stream."""
 
-    def __init__(self, app: ASGIApp, metrics: ReplicaMetrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: ReplicaMetrics, traces: Traces | None = None) -> None:
         self._app = app
         self._metrics = metrics
+        self._traces = traces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -53,6 +58,8 @@ class Measure:
             self._metrics.requests.labels(request.route, request.status).inc()
             self._metrics.request_seconds.labels(request.route).observe(request.seconds)
             request.log()
+            if self._traces is not None:
+                request.trace(self._traces)
 
 
 class _Request:
@@ -85,6 +92,20 @@ class _Request:
             self._answer = {name: headers[header] for name, header in names.items() if header in headers}
         elif self._first_byte_s is None and message.get("body"):
             self._first_byte_s = self.seconds
+
+    def trace(self, traces: Traces) -> None:
+        """An answer that was begun tells of itself, and of who left there is nothing to tell."""
+        is_refused = self.status >= 400 and self.status != HUNG_UP
+        has_answer = self._scope["state"].get("has_answer", False)
+        if not is_refused or has_answer or self.route in ASKED_ALL_THE_TIME:
+            return
+        from .answer_trace import trace_of_refusal
+
+        route = self.route if "route" in self._scope else None
+        traceparent = Headers(scope=self._scope).get("traceparent")
+        traces.ended(
+            trace_of_refusal(self._scope["method"], route, self.status, self.id, self.seconds, traceparent)
+        )
 
     def log(self) -> None:
         if self.route in ASKED_ALL_THE_TIME and self.status < 400:
