@@ -27,7 +27,13 @@ def document() -> dict[str, Any]:
         store = Store(settings.database_url)
         blobs = Blobs(settings.blobs_url, cache=settings.state / "cache")
         replica: Any = SimpleNamespace(
-            settings=settings, store=store, blobs=blobs, engine=None, reconciler=None, metrics=None
+            settings=settings,
+            store=store,
+            blobs=blobs,
+            engine=None,
+            reconciler=None,
+            metrics=None,
+            traces=None,
         )
         made = build_app(replica).openapi()
         store.close()
