@@ -1,7 +1,7 @@
 """The whole state in one file, taken while a server runs, and put back into an empty one, whatever keeps it.
 
-Rows are those of one moment. Images and adapters never change, so it does not matter that they are copied after it. The
-file ends with its contents' list: one that was cut off has none, and is refused.
+Rows are those of one moment, and a few at a time are in memory. Images and adapters never change, so it does not matter
+that they are copied after it. The file ends with its contents' list: one that was cut off has none, and is refused.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 from sqlalchemy import Connection, String, column, func, insert, select, table, text
 from sqlalchemy.exc import DatabaseError
@@ -54,11 +55,9 @@ def back_up(database: Database, blobs: Blobs, file: Path) -> Backup:
             with database.read() as connection:
                 for name in _tables():
                     spooled = Path(folder) / name
-                    rows[name] = _spool(connection, name, spooled)
+                    rows[name], sha256[name] = _spool(connection, name, spooled)
                 images, adapters = _named_blobs(connection)
             for name in rows:
-                data = (Path(folder) / name).read_bytes()
-                sha256[name] = hashlib.sha256(data).hexdigest()
                 tar.add(Path(folder) / name, f"tables/{name}.jsonl")
             for digest in images:
                 try:
@@ -93,7 +92,8 @@ def restore(url: str, blobs: Blobs, file: Path) -> Backup:
             with engine.begin() as connection:
                 migrate(connection, up_to=listed.schema)
                 for name in listed.rows:
-                    _insert(connection, name, _rows(tar, name, listed.sha256[name]))
+                    _check_rows(tar, name, listed.sha256[name])
+                    _insert(connection, name, tar)
                 migrate(connection)
         finally:
             engine.dispose()
@@ -104,14 +104,17 @@ def _tables() -> list[str]:
     return [name for name in schema.metadata.tables if name not in PASSING]
 
 
-def _spool(connection: Connection, name: str, path: Path) -> int:
-    number = 0
+def _spool(connection: Connection, name: str, path: Path) -> tuple[int, str]:
+    """How many rows, and the SHA-256 of their lines."""
+    number, digest = 0, hashlib.sha256()
     found = connection.execution_options(yield_per=ROWS_AT_ONCE).execute(select(schema.metadata.tables[name]))
-    with path.open("w") as file:
+    with path.open("wb") as file:
         for row in found:
-            file.write(json.dumps(dict(row._mapping)) + "\n")
+            line = json.dumps(dict(row._mapping)).encode() + b"\n"
+            file.write(line)
+            digest.update(line)
             number += 1
-    return number
+    return number, digest.hexdigest()
 
 
 def _named_blobs(connection: Connection) -> tuple[list[str], list[str]]:
@@ -185,29 +188,40 @@ def _restore_blobs(tar: tarfile.TarFile, blobs: Blobs, folder: Path) -> None:
         blobs.put_folder(files, blob)
 
 
-def _rows(tar: tarfile.TarFile, name: str, sha256: str) -> list[dict[str, Any]]:
+def _check_rows(tar: tarfile.TarFile, name: str, sha256: str) -> None:
+    """Before the first of them is used. Raises `StateError`."""
     try:
-        data = _read(tar, f"tables/{name}.jsonl")
-        rows = [json.loads(line) for line in data.decode().splitlines()]
-    except (KeyError, ValueError) as error:
+        found = hashlib.sha256()
+        for line in _lines(tar, name):
+            found.update(line)
+    except (KeyError, tarfile.TarError) as error:
         raise StateError(f"the rows of {name} cannot be read in the backup: {error}") from error
-    if name not in _tables() or hashlib.sha256(data).hexdigest() != sha256:
+    if name not in _tables() or found.hexdigest() != sha256:
         raise StateError(f"the rows of {name} are damaged in the backup")
-    return rows
+
+
+def _lines(tar: tarfile.TarFile, name: str) -> Iterator[bytes]:
+    with _member(tar, f"tables/{name}.jsonl") as file:
+        yield from file
 
 
 def _read(tar: tarfile.TarFile, name: str) -> bytes:
+    with _member(tar, name) as file:
+        return file.read()
+
+
+def _member(tar: tarfile.TarFile, name: str) -> IO[bytes]:
+    """Raises `KeyError`."""
     found = tar.extractfile(name)
     if found is None:
         raise KeyError(name)
-    return found.read()
+    return found
 
 
-def _insert(connection: Connection, name: str, rows: list[dict[str, Any]]) -> None:
-    if not rows:
-        return
-    types = {one.name: one.type for one in schema.metadata.tables[name].columns}
-    # as the table was when the backup was made, which may be earlier than today's
-    columns = [column(key, types.get(key, String())) for key in rows[0]]
-    for start in range(0, len(rows), ROWS_AT_ONCE):
-        connection.execute(insert(table(name, *columns)), rows[start : start + ROWS_AT_ONCE])
+def _insert(connection: Connection, name: str, tar: tarfile.TarFile) -> None:
+    rows = map(json.loads, _lines(tar, name))
+    while some := list(islice(rows, ROWS_AT_ONCE)):
+        types = {one.name: one.type for one in schema.metadata.tables[name].columns}
+        # as the table was when the backup was made, which may be earlier than today's
+        columns = [column(key, types.get(key, String())) for key in some[0]]
+        connection.execute(insert(table(name, *columns)), some)

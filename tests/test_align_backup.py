@@ -6,13 +6,16 @@ import json
 import shutil
 import tarfile
 import threading
+import tracemalloc
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from postgresql_server import PostgreSQLServer
+from psycopg import ServerCursor
 from records import adapter_row, correction, response
-from sqlalchemy import select
+from sqlalchemy import event, select
 
 from align.backup import PASSING, back_up, restore
 from align.errors import StateError
@@ -122,6 +125,53 @@ def test_a_backup_beside_writers_is_of_one_moment(store: Store, blobs: Blobs, tm
     finally:
         stop.set()
         writer.join()
+
+
+def test_neither_a_backup_nor_its_restoration_holds_all_rows_at_once(
+    store: Store, blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("align.backup.ROWS_AT_ONCE", 10)
+    num_rows, length = 400, 50_000
+    for number in range(num_rows):
+        store.responses.add(response(f"r{number}", text=f"{number:0{length}}"))
+    file, urls, all_rows = tmp_path / "errata.tar", [""], num_rows * length
+
+    def blank() -> str:
+        urls.append(f"sqlite:///{tmp_path}/{len(urls)}.db")
+        return urls[-1]
+
+    assert peak_of(lambda: back_up(store.database, blobs, file)) < all_rows / 4
+    assert peak_of(lambda: restore(blank(), blobs, file)) < all_rows / 4
+    with closing(Store(urls[-1])) as restored:
+        assert restored.responses.get("r399") == store.responses.get("r399")
+
+
+def peak_of(act: Callable[[], object]) -> int:
+    """Bytes that Python had at most beside what it has."""
+    act()  # what is imported and remembered at the first time is not of the rows
+    tracemalloc.start()
+    try:
+        act()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_postgresql_keeps_the_rows_of_a_backup_until_they_are_fetched(
+    postgresql: PostgreSQLServer, blobs: Blobs, tmp_path: Path
+) -> None:
+    with closing(Store(postgresql.new_database())) as store:
+        cursors: dict[str, bool] = {}
+
+        @event.listens_for(store.database.engine, "before_cursor_execute")
+        def look(_connection: object, cursor: object, statement: str, *_: object) -> None:
+            for name in schema.metadata.tables:
+                if f"FROM {name}" in statement:
+                    cursors[name] = isinstance(cursor, ServerCursor)
+
+        back_up(store.database, blobs, tmp_path / "errata.tar")
+    assert cursors["responses"]
+    assert all(cursors.values())
 
 
 def test_a_backup_of_an_earlier_schema_is_restored_as_today_s(
