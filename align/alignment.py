@@ -37,14 +37,16 @@ def align(
     workspace: Path,
     should_stop: Callable[[], bool] = lambda: False,
     should_pause: Callable[[], bool] = lambda: False,
+    is_to_be_proposed: bool = False,
 ) -> Adapter:
     """Do a claimed run to its end; returns the adapter it made, admitted, refused or held for review.
 
     A run that has a manifest was begun before: it goes on as that says, from the checkpoint in `workspace`, a folder
-    for files on the way that is removed at the end. Training and measuring wait while `should_pause`. Raises
-    `TrainingStopped` where `should_stop` asked for that; and, for the caller to record, `NothingToLearn`,
-    `TrainingFailed`, `Conflict` where the run was given up or what it learns from erased. With `TakenOver`, and where
-    the database is away, the run is not over, and the folder stays.
+    for files on the way that is removed at the end. Training and measuring wait while `should_pause`. An adapter that
+    `is_to_be_proposed` waits in `Proposals` once it is admitted. Raises `TrainingStopped` where `should_stop` asked for
+    that; and, for the caller to record, `NothingToLearn`, `TrainingFailed`, `Conflict` where the run was given up or
+    what it learns from erased. With `TakenOver`, and where the database is away, the run is not over, and the folder
+    stays.
     """
     with _folder(workspace):
         manifest, frozen = _begin(store, blobs, run, base, config)
@@ -60,7 +62,7 @@ def align(
         blobs.put_folder(workspace / "report", report_folder(run.id))
         gate = {**without_nan(verdict.to_json()), "seconds": seconds}
         report = {"training": _training_report(result), "gate": gate}
-        return publish(store, blobs, run, result, verdict, report)
+        return publish(store, blobs, run, result, verdict, report, is_to_be_proposed)
 
 
 def judge(
@@ -85,7 +87,13 @@ def judge(
 
 
 def publish(
-    store: Store, blobs: Blobs, run: Run, result: TrainingResult, verdict: Verdict, report: dict[str, Any]
+    store: Store,
+    blobs: Blobs,
+    run: Run,
+    result: TrainingResult,
+    verdict: Verdict,
+    report: dict[str, Any],
+    is_to_be_proposed: bool = False,
 ) -> Adapter:
     """Files first, then the row that names them and the run's end: a crash leaves no name without files.
 
@@ -101,6 +109,7 @@ def publish(
             blob=blob,
             report=report,
             reason="; ".join(verdict.reasons) or None,
+            is_to_be_proposed=is_to_be_proposed,
         )
     except TakenOver:  # whoever goes on with the run makes equal files, and may be about to name them
         raise

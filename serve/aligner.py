@@ -90,8 +90,10 @@ class Aligner:
     def step(self) -> Run | None:
         """For who holds the lease: go on with a run that was left, or do the oldest that is asked for.
 
-        Returns it as it stands afterwards.
+        Returns it as it stands afterwards. Nothing is begun while an admitted version waits to be proposed.
         """
+        if not self._propose():
+            return None
         run = self._take_up() or self._claim()
         if run is None:
             return None
@@ -105,10 +107,8 @@ class Aligner:
             return run
         ended = self._store.runs.get(run.id)
         log.info("run ended", run=run.id, status=ended.status, adapter=ended.adapter, reason=ended.reason)
-        # as the row says: what a successor has given up or ended is not this one's to promote
-        is_own = ended.holder == run.holder
-        if is_own and ended.status == "admitted" and ended.adapter and self._settings.alignment.auto_promote:
-            self._promote(ended.adapter)
+        if self.lease.is_held:
+            self._propose()
         return ended
 
     def _take_up(self) -> Run | None:
@@ -148,6 +148,7 @@ class Aligner:
                 self._workspace(run),
                 lambda: self._stop.is_set() or not self.lease.is_held,
                 watch(self._store, self._settings.alignment.yielding, self._settings.rollout.dead_after_s),
+                self._settings.alignment.auto_promote,
             )
             return
         except TrainingStopped as stopped:
@@ -167,17 +168,21 @@ class Aligner:
         manifest = self._store.runs.get(run.id).manifest or {"last_sequence": seen}
         self._store.runs.update(run, status="failed", reason=reason, manifest=manifest)
 
-    def _promote(self, version: str) -> None:
-        """Propose it once no other rollout is under way; those end in time by themselves."""
-        while self.lease.is_held and self._store.adapters.get(version).may_serve:
-            try:
-                rollout = self._settings.rollout
-                propose_new(self._store, version, rollout, rollout.canary.share)
-                return
-            except Conflict as conflict:
-                log.info("promotion waits", version=version, reason=str(conflict))
-                if self._stop.wait(self._settings.alignment.poll_s):
-                    return
+    def _propose(self) -> bool:
+        """Whether no admitted version waits any more: one does while another rollout is under way."""
+        if not self._settings.alignment.auto_promote:
+            return True
+        in_force = self._store.rollouts.in_force()  # before the look: whoever is faster changes it
+        version = self._store.proposals.waiting()
+        if version is None:
+            return True
+        rollout = self._settings.rollout
+        try:
+            propose_new(self._store, version, rollout, rollout.canary.share, in_force)
+        except Conflict as conflict:
+            log.info("promotion waits", version=version, reason=str(conflict))
+            return False
+        return True
 
     def _remove_left_workspaces(self) -> None:
         """An ended run's folder holds words and images that may be erased since; the run may have ended elsewhere."""

@@ -75,15 +75,21 @@ class Canary:
             log.warning("a verdict on a new version", live=live, verdict=reason)
 
 
-def propose_new(store: Store, version: str, settings: RolloutSettings, share: float | None = None) -> Rollout:
+def propose_new(
+    store: Store,
+    version: str,
+    settings: RolloutSettings,
+    share: float | None = None,
+    based_on: Rollout | None = None,
+) -> Rollout:
     """A version to everyone, or to a share beside the live one; judged by the settings' terms. Raises `Conflict`.
 
-    The base for everyone is a way back, and not judged.
+    `based_on` as in `Rollouts.propose`. The base for everyone is a way back, and not judged.
     """
     terms = None if version == BASE and share is None else settings.canary.terms
     if share is None:
-        return store.rollouts.propose(version, prepare_s=settings.prepare_s, terms=terms)
-    in_force = store.rollouts.in_force()
+        return store.rollouts.propose(version, prepare_s=settings.prepare_s, based_on=based_on, terms=terms)
+    in_force = based_on or store.rollouts.in_force()
     if version == in_force.live:
         raise Conflict(f"{version} is live already; a candidate is another version")
     return store.rollouts.propose(

@@ -48,10 +48,10 @@ def correct(store: Store, number: int, status: str = "accepted") -> None:
 def ending(status: str) -> Align:
     """An `align` that ends at once, with an adapter like the real one's."""
 
-    def align(store: Store, blobs: Blobs, run: Run, base: str, config: Any, *_: Any) -> Adapter:
+    def align(store: Store, blobs: Blobs, run: Run, base: str, config: Any, *rest: Any) -> Adapter:
         last = max((correction.sequence for correction, _ in store.corrections.trainable()), default=0)
         store.runs.update(run, manifest={"last_sequence": last})
-        return adapter_row(store, status=status, run=run)
+        return adapter_row(store, status=status, run=run, is_to_be_proposed=rest[3])
 
     return align
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aligners import MakeAligner, aligners, ending, settings_in
+from aligners import MakeAligner, aligners, ending, failing, settings_in
 from records import adapter_row, response
 from served import wait_until
 
@@ -118,37 +117,72 @@ def test_a_run_that_has_ended_already_proposes_nothing_when_it_ends_after_all(
     assert store.rollouts.newest().generation == 0
 
 
-def test_a_promotion_waits_for_one_that_is_under_way(
+def test_a_promotion_waits_for_one_that_is_under_way_and_nothing_is_begun_meanwhile(
     aligner: Aligner, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     adapter_row(store)
     other = store.rollouts.propose("v0001")
     monkeypatch.setattr(module, "align", ending("admitted"))
     store.runs.request("request")
-    stepping = threading.Thread(target=aligner.step)
-    stepping.start()
-    wait_until(lambda: store.runs.recent()[0].status == "admitted")
-    stepping.join(0.1)
-    assert stepping.is_alive()
+    aligner.step()
+    waiting = store.runs.request("request")
+    assert aligner.step() is None
+    assert store.rollouts.newest() == other
     store.rollouts.abandon(other.generation, "no")
-    stepping.join(20)
-    assert (store.rollouts.newest().live, store.rollouts.newest().status) == ("v0002", "preparing")
+    aligner.step()
+    proposed = store.rollouts.naming("v0002")
+    assert [(rollout.live, rollout.status) for rollout in proposed] == [("v0002", "preparing")]
+    assert store.runs.get(waiting.id).is_ended
 
 
 def test_a_promotion_that_waits_ends_when_its_adapter_is_retired(
     aligner: Aligner, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     adapter_row(store)
-    store.rollouts.propose("v0001")
+    other = store.rollouts.propose("v0001")
     monkeypatch.setattr(module, "align", ending("admitted"))
     store.runs.request("request")
-    stepping = threading.Thread(target=aligner.step)
-    stepping.start()
-    wait_until(lambda: store.runs.recent()[0].status == "admitted")
+    aligner.step()
     store.adapters.retire("v0002")
-    stepping.join(20)
-    assert not stepping.is_alive()
-    assert store.rollouts.newest().live == "v0001"
+    store.rollouts.abandon(other.generation, "no")
+    assert aligner.step() is None
+    assert store.rollouts.naming("v0002") == []
+
+
+class Died(BaseException):
+    """What no handler catches, as a process that is killed there."""
+
+
+def test_what_an_aligner_published_before_it_died_is_proposed_by_the_next_one_exactly_once(
+    make_aligner: MakeAligner, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "align", ending("admitted"))
+    store.runs.request("request")
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "propose_new", failing(Died()))
+        with pytest.raises(Died):
+            make_aligner().step()
+    assert store.runs.recent()[0].status == "admitted"
+    assert store.rollouts.newest().generation == 0
+    successor = make_aligner()
+    successor.step()
+    rollout = store.rollouts.newest()
+    assert (rollout.generation, rollout.live) == (1, "v0001")
+    store.rollouts.commit(1, 0.0)
+    store.rollouts.commit(store.rollouts.propose("base").generation, 0.0)
+    for aligner in (successor, make_aligner()):
+        aligner.step()
+    assert store.rollouts.newest().generation == 2
+
+
+def test_what_a_dead_aligner_published_is_not_proposed_after_a_person_has_decided(
+    make_aligner: MakeAligner, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter_row(store)
+    adapter_row(store, is_to_be_proposed=True)
+    store.rollouts.commit(store.rollouts.propose("v0001").generation, 0.0)
+    make_aligner().step()
+    assert store.rollouts.newest().generation == 1
 
 
 def test_what_is_tainted_before_it_is_proposed_is_not_proposed(

@@ -12,6 +12,7 @@ from sqlalchemy import func, insert, select, update
 from ..errors import Conflict, NotFound
 from . import schema
 from .database import Database
+from .proposals import leave_proposal, settle_proposals
 from .rollouts import named_versions
 from .rows import from_row, to_row
 from .runs import Run, update_run
@@ -51,9 +52,19 @@ class Adapters:
         self._database = database
 
     def publish(
-        self, run: Run, *, status: str, digest: str, blob: str, report: dict[str, Any], reason: str | None
+        self,
+        run: Run,
+        *,
+        status: str,
+        digest: str,
+        blob: str,
+        report: dict[str, Any],
+        reason: str | None,
+        is_to_be_proposed: bool = False,
     ) -> Adapter:
         """The next version, and with it the end of the run that made it: both, or neither.
+
+        An admitted one that `is_to_be_proposed` waits in `Proposals` until somebody does so.
 
         Raises `Conflict` where the run has ended already, or has learned from what was erased or rejected meanwhile:
         what was given up may not serve after all. Raises `TakenOver` where another holder does the run.
@@ -67,6 +78,10 @@ class Adapters:
             ending = {"status": status, "adapter": adapter.version, "report": report, "reason": reason}
             if not update_run(connection, run, ending):
                 raise Conflict(f"{run.id} ended before its adapter was published; ask for another run")
+            if status == "admitted":
+                settle_proposals(connection)  # of an older one, which this one is better than
+                if is_to_be_proposed:
+                    leave_proposal(connection, adapter.version)
         return adapter
 
     def get(self, version: str) -> Adapter:

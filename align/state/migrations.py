@@ -223,6 +223,11 @@ def leases(connection: Connection) -> None:
     connection.execute(text("ALTER TABLE runs ADD COLUMN holder VARCHAR"))
 
 
+def adapters_to_propose(connection: Connection) -> None:
+    """What was admitted to go live and is not proposed yet, so that no crash in between forgets it."""
+    connection.execute(text("CREATE TABLE adapters_to_propose (version VARCHAR PRIMARY KEY)"))
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     first_tables,
     lineage_and_erasure,
@@ -238,6 +243,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     what_runs_have_seen,
     corrections_in_quarantine,
     leases,
+    adapters_to_propose,
 )
 
 

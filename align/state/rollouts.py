@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 from ..errors import Conflict
 from . import schema
 from .database import Database
+from .proposals import settle_proposals
 from .rows import from_row, to_row
 
 BASE = "base"
@@ -102,6 +103,8 @@ class Rollouts:
 
         `based_on` is the one in force from which this was decided. Raises `Conflict` while another generation is
         under way, where another one than `based_on` is in force, and where an adapter may not serve.
+
+        Without a `reason` somebody asked for it: a version that still waits to be proposed is settled by that, too.
         """
         table = schema.rollouts
         with self._database.write() as connection:
@@ -129,6 +132,7 @@ class Rollouts:
                 terms=None if terms is None else asdict(terms),
             )
             connection.execute(insert(table).values(to_row(rollout)))
+            settle_proposals(connection, None if reason is None else rollout.versions)
         return rollout
 
     def commit(self, generation: int, ahead_s: float) -> bool:

@@ -141,6 +141,12 @@ adapters = Table(
     Column("tainted", Float),
 )
 
+adapters_to_propose = Table(
+    "adapters_to_propose",
+    metadata,
+    Column("version", String, primary_key=True),
+)
+
 rollouts = Table(
     "rollouts",
     metadata,

@@ -13,6 +13,7 @@ from .insertions import Insertions
 from .keys import Keys
 from .leases import Leases
 from .outcomes import Outcomes
+from .proposals import Proposals
 from .replicas import Replicas
 from .responses import Responses
 from .reviews import Reviews
@@ -36,6 +37,7 @@ class Store:
         self.runs = Runs(self.database)
         self.leases = Leases(self.database)
         self.adapters = Adapters(self.database)
+        self.proposals = Proposals(self.database)
         self.rollouts = Rollouts(self.database)
         self.outcomes = Outcomes(self.database)
         self.replicas = Replicas(self.database)
