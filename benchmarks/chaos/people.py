@@ -6,20 +6,19 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 
 import httpx
 
 from serve.drill.load import Load, Seen
 from serve.drill.questions import Question
 
+from .corrector import Corrector
 from .invariants import Sent
 
 MAX_TOKENS = 32
 PAUSE_S = 0.5
 PROMOTE_EVERY_S = 4.0
 ALIGN_EVERY_S = 45.0
-RETRIED = frozenset({408, 429, 500, 502, 503, 504})
 
 
 class People:
@@ -28,14 +27,18 @@ class People:
     def __init__(
         self, client: httpx.AsyncClient, asked: Sequence[Question], versions: Sequence[str], seed: int
     ) -> None:
-        self.ledger: list[Sent] = []
         self.is_promoting = True
         self._client = client
         self._asked = asked
         self._versions = versions
         self._rng = random.Random(seed)
         self._load = Load(client, asked, "errata-scenes", MAX_TOKENS, seed)
+        self._corrector = Corrector(client)
         self._is_stopped = False
+
+    @property
+    def ledger(self) -> list[Sent]:
+        return self._corrector.ledger
 
     async def work(self, num_streams: int) -> None:
         """Until `stop`. Whoever is not answered asks again."""
@@ -50,6 +53,7 @@ class People:
     def stop(self) -> None:
         self._is_stopped = True
         self._load.stop()
+        self._corrector.stop()
 
     def take(self) -> list[Seen]:
         """What was seen since the last time."""
@@ -59,18 +63,11 @@ class People:
     async def align(self) -> None:
         await self._client.post("alignments")
 
-    async def _send(self, sent: Sent, body: dict[str, str]) -> None:
-        """One try. An answer that is no error acknowledges it."""
-        answer = await self._client.post("feedback", json=body, headers={"Idempotency-Key": sent.key})
-        if answer.is_success:
-            sent.id = answer.json()["id"]
-        elif answer.status_code not in RETRIED:
-            sent.refusal = f"{answer.status_code}: {answer.text}"
-
     async def _chat(self) -> None:
         """As a person does who waits for the whole answer."""
         while not self._is_stopped:
-            self._load.seen.append(await self._ask())
+            answer = await self._ask()
+            self._load.seen.append(answer)  # to the list of this moment: `take` may have taken the one before
             await asyncio.sleep(PAUSE_S)
 
     async def _ask(self) -> Seen:
@@ -99,18 +96,7 @@ class People:
             if not whole:
                 continue
             one = self._rng.choice(whole)
-            await self._correct_one(str(one.response_id), one.text)
-
-    async def _correct_one(self, response_id: str, text: str) -> None:
-        """Sent until it is answered, under one key."""
-        sent = Sent(f"correction {len(self.ledger)}")
-        body = {"response_id": response_id, "corrected_text": f"{text} {sent.key}."}
-        self.ledger.append(sent)
-        while sent.id is None and sent.refusal is None and not self._is_stopped:
-            with suppress(httpx.HTTPError):  # after one nobody knows whether it was stored
-                await self._send(sent, body)
-            if sent.id is None:
-                await asyncio.sleep(PAUSE_S)
+            await self._corrector.correct(str(one.response_id), one.text)
 
     async def _promote(self) -> None:
         if not self.is_promoting:

@@ -31,7 +31,7 @@ def sizes(store: Store) -> list[Size]:
         if connection.dialect.name != "postgresql":
             query = text("SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()")
             total = connection.execute(query).scalar_one()
-            return [Size("the whole file", total, round(total / num_rows["responses"], 1))]
+            return [Size("the whole file", total, round(total / max(1, num_rows["responses"]), 1))]
         found = connection.execute(
             text(
                 "SELECT tablename, tablename, pg_table_size(tablename::regclass) FROM pg_tables "

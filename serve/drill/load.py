@@ -35,7 +35,7 @@ class Load:
     ) -> None:
         self.seen: list[Seen] = []
         self._client = client
-        self._bodies = [json.dumps(question.body(model, max_tokens)).encode() for question in questions]
+        self._bodies = [encoded(question, model, max_tokens) for question in questions]
         self._seed = seed
         self._is_stopped = False
         self._under_way: Counter[str] = Counter()
@@ -48,8 +48,8 @@ class Load:
         """One person's questions, in an order of their own, until `stop`."""
         order = random.Random(f"{self._seed} {number}")
         while not self._is_stopped:
-            answer = await self._ask(order.randrange(len(self._bodies)))
-            self.seen.append(answer)
+            number = order.randrange(len(self._bodies))
+            answer = await self.ask(number, self._bodies[number])
             if answer.failure is not None:
                 await asyncio.sleep(0.5)
 
@@ -58,7 +58,13 @@ class Load:
         while set(+self._under_way) - {version}:
             await asyncio.sleep(0.02)
 
-    async def _ask(self, question: int) -> Seen:
+    async def ask(self, question: int, body: bytes) -> Seen:
+        """One request, kept in `seen`. `body` is the question's, by `encoded`; its number is for the reader alone."""
+        answer = await self._read(question, body)
+        self.seen.append(answer)  # to the list of this moment: somebody may have taken the one before
+        return answer
+
+    async def _read(self, question: int, body: bytes) -> Seen:
         began = time.monotonic()
         pieces: list[str] = []
         arrivals: list[float] = []
@@ -68,7 +74,7 @@ class Load:
             async with self._client.stream(
                 "POST",
                 "chat/completions",
-                content=self._bodies[question],
+                content=body,
                 headers={"content-type": "application/json"},
             ) as response:
                 if response.status_code != 200:
@@ -104,6 +110,10 @@ class Load:
             tuple(arrivals),
             failure,
         )
+
+
+def encoded(question: Question, model: str, max_tokens: int) -> bytes:
+    return json.dumps(question.body(model, max_tokens)).encode()
 
 
 def _text(event: dict[str, list[dict[str, dict[str, str]]]]) -> str:

@@ -45,9 +45,10 @@ class Question:
 
 
 def questions(count: int) -> list[Question]:
-    return [
-        Question(
-            CAPTION_PROMPTS[index % len(CAPTION_PROMPTS)], png_bytes(sample_scene("honest", "test", index))
-        )
-        for index in range(count)
-    ]
+    return [question(index) for index in range(count)]
+
+
+def question(index: int) -> Question:
+    return Question(
+        CAPTION_PROMPTS[index % len(CAPTION_PROMPTS)], png_bytes(sample_scene("honest", "test", index))
+    )

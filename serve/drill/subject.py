@@ -27,20 +27,22 @@ class Subject:
     folders: Mapping[str, Path | None]
     """The versions to swap between, with the adapters' files; none for the base."""
     store: Store
+    state: Path
 
 
 @contextmanager
-def own_server(plan: Plan) -> Iterator[Subject]:
-    """The embedded model with random adapters, in a folder that is gone afterwards."""
+def own_server(plan: Plan, settings: Settings | None = None) -> Iterator[Subject]:
+    """The embedded model with random adapters, in a folder that is gone afterwards; by `settings` in all else."""
     with tempfile.TemporaryDirectory(prefix="errata-drill-", ignore_cleanup_errors=True) as folder:
-        settings = Settings(state=Path(folder), port=free_port(), num_replicas=plan.num_replicas)
+        own = {"state": Path(folder), "port": free_port(), "num_replicas": plan.num_replicas}
+        settings = (settings or Settings()).model_copy(update=own)
         with closing(Store(settings.database_url)) as store:
             blobs = Blobs(settings.blobs_url, cache=settings.state / "cache")
             adapters = publish_random(settings.model, store, blobs, plan.seed)
             folders = {adapter.version: blobs.fetch_folder(adapter.blob) for adapter in adapters}
             address = f"http://{settings.host}:{settings.port}"
             with server(settings):
-                yield Subject(address, "none", settings.model, folders, store)
+                yield Subject(address, "none", settings.model, folders, store, settings.state)
 
 
 @contextmanager
@@ -62,4 +64,4 @@ def running_server(url: str, api_key: str, state: Path, model: str | None) -> It
             )
         if len(folders) < 3:
             folders[BASE] = None
-        yield Subject(url.removesuffix("/v1"), api_key, model or str(MODEL_PATH), folders, store)
+        yield Subject(url.removesuffix("/v1"), api_key, model or str(MODEL_PATH), folders, store, state)
