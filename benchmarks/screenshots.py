@@ -35,6 +35,7 @@ QUESTION = "What is in this picture?"
 DAY_S = 86_400
 NUM_DAYS_BEFORE, NUM_DAYS_AFTER = 14, 6
 RUN_S = 900.0
+BOARD_CORRECTIONS = 15  # four times, while the board is watched
 
 
 def main() -> None:
@@ -113,13 +114,30 @@ def take_all(address: str, folder: Path) -> None:
             keep(page, folder / f"page_queue{suffix}.png")
             page.goto(f"{address}/#/loop")
             page.locator("errata-figure canvas").nth(1).wait_for()
+            page.locator("errata-board summary").first.click()  # it has a picture of its own
             keep(page, folder / f"page_loop{suffix}.png", is_whole=not suffix)
             page.get_by_text("What the gate found").first.click()
             page.locator(".report canvas").first.wait_for()
             if not suffix:
                 page.set_viewport_size({**viewport, "height": 1800})  # else the header stands over it
                 keep(page.locator(".report").first, folder / "page_report.png")
+        page = browser.new_page(color_scheme="light", viewport=DESKTOP, device_scale_factor=1.5)
+        board(page, address)
+        keep(page.locator("errata-board"), folder / "page_board.png")
         browser.close()
+
+
+def board(page: Any, address: str) -> None:
+    """While it looks, people chat and correct, and another version answers."""
+    page.goto(f"{address}/#/loop")
+    page.locator("errata-board summary", has_text="Adapters").click()
+    client = Errata(base_url=f"{address}/v1")
+    for seed in range(2, 6):
+        Annotators(address, Tally(), BOARD_CORRECTIONS, seed=seed).work(lambda: None)
+        if seed == 3:
+            client.adapters.rollback()
+    time.sleep(6.0)  # until the page has looked once more
+    page.set_viewport_size({**DESKTOP, "height": 2400})  # else the header stands over it
 
 
 def wrong_answer(page: Any) -> tuple[str, Span]:

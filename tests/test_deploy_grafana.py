@@ -1,4 +1,7 @@
-"""The board: each query of each panel is asked of a real Prometheus that watches a real server, and has an answer."""
+"""The board: each query of each panel is asked of a real Prometheus that watches a real server, and has an answer.
+
+And the page has the same panels, of the same figures; `test_web_board.py` looks at them.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,8 @@ from prometheus import PROMETHEUS, needs_prometheus
 from records import adapter_row, correction
 from served import Served, on_a_port, promote, publish, serving, wait_until
 
-from deploy.grafana.board import FILE, ROWS, board, text
+from deploy.grafana.board import FILE, FOR_THE_PAGE, board, page_text, text
+from deploy.grafana.panels import ROWS
 from docs.generators.metrics import metrics
 
 RULES = Path(__file__).parent.parent / "deploy" / "prometheus"
@@ -173,6 +177,49 @@ def test_every_rule_can_be_evaluated(watched: Watched) -> None:
 def test_the_file_is_what_its_panels_say() -> None:
     assert FILE.read_text() == text(), "run `python -m deploy.grafana.board`"
     assert [panel["title"] for panel in board()["panels"] if panel["type"] == "row"] == list(ROWS)
+
+
+def test_the_page_has_the_same_panels_in_the_same_rows() -> None:
+    assert FOR_THE_PAGE.read_text() == page_text(), "run `python -m deploy.grafana.board`"
+    rows: dict[str, list[str]] = {}
+    for panel in BOARD["panels"]:
+        if panel["type"] == "row":
+            row = rows[panel["title"]] = []
+        else:
+            row.append(panel["title"])
+    assert {row["title"]: [panel["title"] for panel in row["panels"]] for row in of_the_page()} == rows
+
+
+def test_a_panel_of_the_page_is_computed_from_the_figures_that_its_query_asks_for() -> None:
+    asked = {panel["title"]: [asked_for(target["expr"]) for target in panel["targets"]] for panel in PANELS}
+    computed = {
+        panel["title"]: [computed_from(query) for query in panel["queries"]]
+        for row in of_the_page()
+        for panel in row["panels"]
+    }
+    assert computed == asked
+
+
+def of_the_page() -> list[dict[str, Any]]:
+    (said,) = re.findall(r"export const ROWS = (.*?);\n\nexport", FOR_THE_PAGE.read_text(), re.S)
+    rows: list[dict[str, Any]] = json.loads(re.sub(r",(\s*[\]}])", r"\1", said))
+    return rows
+
+
+def computed_from(query: dict[str, Any]) -> set[str]:
+    parts = [query[name] for name in ("of", "part", "whole") if name in query]
+    return set(query.get("metrics", ())).union(*(computed_from(part) for part in parts))
+
+
+def asked_for(expression: str) -> set[str]:
+    """The metrics behind a query, those of recording rules included."""
+    names = set(re.findall(r"\berrata_\w+", re.sub(r"__name__=~\S+?\"}", "", expression)))
+    for pattern in re.findall(r'__name__=~"(\S+?)"', expression):
+        names |= {name for name, *_ in metrics() if re.fullmatch(pattern, name)}
+    groups = yaml.safe_load((RULES / "recording.yaml").read_text())["groups"]
+    rules = {rule["record"]: rule["expr"] for group in groups for rule in group["rules"]}
+    recorded = set(re.findall(r"\berrata:[\w:]+", expression))
+    return names.union(*(asked_for(rules[name]) for name in recorded))
 
 
 def test_each_query_asks_for_figures_that_there_are_of_the_chosen_server_alone() -> None:

@@ -79,6 +79,9 @@ def loop(page: Any, picture: Path) -> None:
     page.locator("errata-figure canvas").nth(1).wait_for()
     for details in page.get_by_text("As a table").all():
         details.click()
+    for row in page.locator("errata-board summary").all()[1:]:
+        row.click()
+    page.locator("errata-panel canvas").nth(20).wait_for()
 
 
 def sign_in(page: Any, picture: Path) -> None:

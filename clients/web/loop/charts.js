@@ -1,4 +1,4 @@
-/** Two forms of chart: lines over days, and estimates with their intervals. In the page's own colours. */
+/** Three forms of chart: lines over days, lines over the last hour, and estimates with their intervals. In the page's own colours. */
 
 import uPlot from "../vendor/uplot/uPlot.esm.js";
 
@@ -7,6 +7,8 @@ const ROW = 30;
 const AXIS = 45;
 const LETTER = 7;
 const DAY = "{D} {MMM}";
+const CLOCK = "{HH}:{mm}";
+const SHORTEST_S = 300; // that a chart is wide
 
 /** `series` are `{label, colour, dash, values}`, one value for each of `days` (ISO dates). */
 export function lines(node, size, days, series) {
@@ -30,6 +32,49 @@ export function lines(node, size, days, series) {
     ],
   };
   return new uPlot(options, [x, ...series.map(({ values }) => values)], node);
+}
+
+/** `series` are `{colour, dash, values}`, one value for each of `times`; `switches` are times to mark. `show` draws later ones. */
+export function courses(node, size, course, written) {
+  let { switches } = course;
+  const options = {
+    ...size,
+    cursor: { show: false },
+    legend: { show: false },
+    padding: [8, 8, 0, 0],
+    axes: [axis({ values: CLOCK, space: 70, size: 28 }), axis({ values: (_, splits) => splits.map(written), space: 34, size: 66 })],
+    scales: {
+      x: { range: (_, first, last) => [Math.min(first, last - SHORTEST_S), last] },
+      y: { range: (_, least, most) => (least === null ? [0, 1] : [Math.min(0, least), most > 0 ? most * 1.1 : least < 0 ? 0 : 1]) },
+    },
+    series: [{}, ...course.series.map(({ colour, dash }) => ({ stroke: colourOf(colour), dash, width: 2, points: { show: false } }))],
+    hooks: { draw: [(chart) => marks(chart, switches)] },
+  };
+  const chart = new uPlot(options, dataOf(course), node);
+  return {
+    show(later) {
+      switches = later.switches;
+      chart.setData(dataOf(later));
+    },
+    destroy: () => chart.destroy(),
+  };
+}
+
+function dataOf({ times, series }) {
+  return [times, ...series.map(({ values }) => values)];
+}
+
+function marks(chart, times) {
+  const { ctx, bbox } = chart;
+  ctx.save();
+  ctx.strokeStyle = colourOf("--struck");
+  ctx.lineWidth = devicePixelRatio;
+  ctx.setLineDash([4 * devicePixelRatio, 4 * devicePixelRatio]);
+  for (const time of times) {
+    const x = chart.valToPos(time, "x", true);
+    if (x >= bbox.left) line(ctx, x, bbox.top, x, bbox.top + bbox.height);
+  }
+  ctx.restore();
 }
 
 /** `rows` are `{label, estimate, low, high}`, one below the other; null where nothing was measured. */

@@ -2,6 +2,7 @@
 
 import { html, nothing, render } from "../vendor/lit-html/lit-html.js";
 import { adaptersView, rolloutView } from "./adapters.js";
+import "./board/board.js";
 import { confirmed } from "./confirmation.js";
 import { runsView, UNDER_WAY } from "./runs.js";
 import { byDay, byKind, byVersion, nextRunView } from "./statistics.js";
@@ -72,7 +73,7 @@ export function loop(root, server, chosen) {
   let isShown = false;
   function draw() {
     if (isOver) return;
-    render(screen(view, chosen, act), root);
+    render(screen(view, chosen, act, server), root);
     const place = chosen && root.querySelector(`#adapter-${CSS.escape(chosen)}`);
     if (place && !isShown) place.scrollIntoView({ block: "center" });
     isShown ||= Boolean(place);
@@ -92,7 +93,7 @@ function isMoving({ runs, adapters }) {
   return adapters !== null && rollout.phase !== "abandoned" && rollout.generation !== in_force.generation;
 }
 
-function screen({ statistics, runs, adapters, comparison, stories, problem }, chosen, act) {
+function screen({ statistics, runs, adapters, comparison, stories, problem }, chosen, act, server) {
   const told = adapters && { ...adapters, data: adapters.data.map((one) => ({ ...one, story: stories[one.version] })) };
   return html`<div class="loop">
     <h1>Loop</h1>
@@ -103,5 +104,6 @@ function screen({ statistics, runs, adapters, comparison, stories, problem }, ch
           <div class="two is-uneven">${runsView(runs, act)} ${byKind(statistics.kinds)}</div>
           ${adaptersView(told, chosen, act)}`
       : problem ? nothing : html`<p class="empty">Looking…</p>`}
+    <errata-board .server=${server}></errata-board>
   </div>`;
 }
