@@ -46,6 +46,7 @@ class Aligner:
         self._retention = Retention(self._store, self._blobs, settings.retention)
         self._canary = Canary(self._store, settings.rollout)
         self.lease = Lease(self._store.leases, "aligner", lease_s)
+        self._outlived: list[Run] = []  # broken off by no fault of theirs, which the store doesn't know yet
         self._tidied = 0  # after which taking of the lease
         self._threads: list[threading.Thread] = []
 
@@ -73,6 +74,9 @@ class Aligner:
 
     def _work(self) -> None:
         self._remove_left_workspaces()
+        while self._outlived:  # before the look at the lease: whoever has it counts this one's attempts, too
+            self._store.runs.outlived(self._outlived[-1])
+            self._outlived.pop()
         if not self.lease.is_held:
             return
         if self._tidied != (number := self.lease.num_taken):
@@ -102,8 +106,11 @@ class Aligner:
             self._align(run)
         except TakenOver as successor:
             log.warning("run given away", run=run.id, reason=str(successor))
+            self._outlived.append(run)
         except AWAY as error:  # it stays under way, to be taken up when the database is back
             log.warning("run broken off", run=run.id, reason=f"the database is away: {error}")
+            if error.connection_invalidated or not self._is_writable(run):
+                self._outlived.append(run)
             return run
         ended = self._store.runs.get(run.id)
         log.info("run ended", run=run.id, status=ended.status, adapter=ended.adapter, reason=ended.reason)
@@ -111,12 +118,21 @@ class Aligner:
             self._propose()
         return ended
 
+    def _is_writable(self, run: Run) -> bool:
+        """Whether the database is there after all: what failed may fail each time, and should not be tried for ever."""
+        try:
+            self._store.runs.update(run)
+        except (TakenOver, *AWAY):
+            return False
+        return True
+
     def _take_up(self) -> Run | None:
         """The next that broke off, unless it was begun too often: what killed that aligner would kill this one."""
         for run in self._store.runs.under_way():
             if run.attempts <= self._settings.alignment.training.max_restarts:
                 return self._store.runs.take_up(run)
-            reason = f"the aligner died {run.attempts} times during this run; its log says of what. Ask for another one"
+            times = f"{run.attempts} times"
+            reason = f"it broke off {times}, as when an aligner dies; the log says why. Ask for another run"
             self._store.runs.update(run, status="failed", reason=reason)
             shutil.rmtree(self._workspace(run), ignore_errors=True)
             log.warning("run given up", run=run.id, reason=reason)

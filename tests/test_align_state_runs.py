@@ -116,6 +116,16 @@ def test_whoever_has_lost_a_run_writes_no_more_of_it_and_ends_nothing(store: Sto
     assert store.runs.get(zombie.id) == ended
 
 
+def test_an_attempt_that_its_aligner_outlived_counts_no_more_whoever_holds_the_run(store: Store) -> None:
+    cut_off = claimed(store)
+    successor = store.runs.take_up(cut_off)
+    store.runs.outlived(cut_off)
+    assert store.runs.get(cut_off.id).attempts == 1
+    store.runs.update(successor, status="refused")
+    store.runs.outlived(successor)
+    assert store.runs.get(cut_off.id).attempts == 1, "what has ended stays as it ended"
+
+
 def test_of_many_who_take_up_a_run_one_does_it(store: Store) -> None:
     left = claimed(store)
 

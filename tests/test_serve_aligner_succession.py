@@ -76,7 +76,7 @@ def test_a_run_during_which_every_aligner_dies_is_given_up_with_its_words_remove
     ended = store.runs.get(left.id)
     assert (ended.status, ended.reason) == (
         "failed",
-        "the aligner died 4 times during this run; its log says of what. Ask for another one",
+        "it broke off 4 times, as when an aligner dies; the log says why. Ask for another run",
     )
     assert not words.parent.exists()
 
@@ -152,6 +152,7 @@ def test_an_aligner_that_was_away_while_another_did_its_run_publishes_and_promot
         if arguments[1].attempts > 1:
             taken_up.set()
             wait_until(given_away.is_set)
+            wait_until(lambda: own_store.runs.get(arguments[1].id).attempts == 1)  # nobody has died of it
             return ending("refused")(own_store, *arguments)
         away.set()
         wait_until(taken_up.is_set)
@@ -172,7 +173,7 @@ def test_an_aligner_that_was_away_while_another_did_its_run_publishes_and_promot
     successor.start()
     wait_until(lambda: store.runs.get(run.id).is_ended)
     ended = store.runs.get(run.id)
-    assert (ended.status, ended.adapter, ended.attempts) == ("refused", "v0001", 2)
+    assert (ended.status, ended.adapter, ended.attempts) == ("refused", "v0001", 1)
     assert asked_to_stop == [True]
     assert (zombie.lease.is_held, successor.lease.is_held) == (False, True)
     assert [adapter.run_id for adapter in store.adapters.all()] == [run.id]
@@ -180,22 +181,51 @@ def test_an_aligner_that_was_away_while_another_did_its_run_publishes_and_promot
     assert zombie.is_alive
 
 
-def test_a_run_that_breaks_off_because_the_database_is_away_is_taken_up_when_it_is_back(
+def test_a_run_that_breaks_off_because_the_database_is_away_is_taken_up_however_often_that_happens(
     make_aligner: MakeAligner, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    attempts = []
+    attempts: list[int] = []
+    lost = OperationalError("", {}, OSError("the server closed the connection"), connection_invalidated=True)
 
     def align(*arguments: Any) -> Adapter:
         attempts.append(arguments[2].attempts)
-        if len(attempts) == 1:
-            raise OperationalError("", {}, OSError("the server closed the connection"))
+        if len(attempts) <= 6:
+            raise lost
         return ending("refused")(*arguments)
 
     monkeypatch.setattr(module, "align", align)
     run = store.runs.request("request")
     make_aligner().start()
     wait_until(lambda: store.runs.get(run.id).is_ended)
-    assert (store.runs.get(run.id).status, attempts) == ("refused", [1, 2])
+    assert (store.runs.get(run.id).status, attempts) == ("refused", [1] * 7)
+
+
+def test_an_outage_that_is_still_there_when_the_run_has_broken_off_counts_as_no_attempt_either(
+    make_aligner: MakeAligner, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No connection can be had at all: there was none that was lost."""
+    aligner = make_aligner()
+    refused = OperationalError("", {}, OSError("connection refused"))
+    monkeypatch.setattr(module, "align", failing(refused))
+    with monkeypatch.context() as patch:
+        patch.setattr(aligner._store.runs, "update", failing(refused))
+        run = store.runs.request("request")
+        aligner._work()
+    monkeypatch.setattr(module, "align", ending("refused"))
+    aligner._work()
+    ended = store.runs.get(run.id)
+    assert (ended.status, ended.attempts) == ("refused", 1)
+
+
+def test_a_run_that_the_database_refuses_each_time_is_given_up(
+    make_aligner: MakeAligner, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "align", failing(OperationalError("", {}, OSError("too big"))))
+    run = store.runs.request("request")
+    make_aligner().start()
+    wait_until(lambda: store.runs.get(run.id).is_ended)
+    ended = store.runs.get(run.id)
+    assert (ended.status, ended.attempts) == ("failed", 4)
 
 
 KILLED = """

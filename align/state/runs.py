@@ -38,7 +38,7 @@ class Run:
     report: dict[str, Any] | None = None
     reason: str | None = None
     adapter: str | None = None
-    attempts: int = 1  # how often an aligner began or took up this run
+    attempts: int = 1  # how often an aligner began or took up this run, those that outlived it aside
     last_sequence: int | None = None  # as its manifest says: who asks every second need not read all of that
     holder: str | None = None  # who does it: another name each time that it is claimed or taken up
 
@@ -91,6 +91,13 @@ class Runs:
         with self._database.write() as connection:
             update_run(connection, run, begun)
             return _get(connection, run.id)
+
+    def outlived(self, run: Run) -> None:
+        """One attempt less, whoever holds the run now: the one who made it lives. Nothing once the run has ended."""
+        table = schema.runs
+        is_this = (table.c.id == run.id) & table.c.status.in_(UNDER_WAY)
+        with self._database.write() as connection:
+            connection.execute(update(table).where(is_this).values(attempts=table.c.attempts - 1))
 
     def cancel(self, run_id: str) -> Run:
         """End it, whether it waits or is under way; whoever does it stops as soon as it looks.
