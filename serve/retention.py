@@ -1,4 +1,4 @@
-"""Keeps the state from growing for ever: old answers that nobody corrected, images that nothing shows, old adapters.
+"""Keeps the state from growing for ever: old answers that nobody corrected, files that nothing names, old adapters.
 
 Each step does a little of each, so that those who serve never wait for it. All that it decides from is in the store.
 """
@@ -20,13 +20,14 @@ DAY_S = 86_400.0
 NUM_FOLDERS = 256
 """Of images, by the first two digits of their SHA-256; each step looks at one."""
 YOUNG_S = 3600.0
-"""An image that was stored so recently may be of an answer that is still being given."""
+"""What was stored so recently may be of an answer that is still being given, or of a version that is about to be."""
 
 
 class Retention:
     def __init__(self, store: Store, blobs: Blobs, settings: RetentionSettings) -> None:
         self._store, self._blobs, self._settings = store, blobs, settings
         self._folder, self._next = 0, 0.0
+        self._looked_at = ""  # the last of the adapters' folders
 
     def step(self) -> None:
         """One look, every `every_s`; at once again while there is more to expire."""
@@ -34,7 +35,8 @@ class Retention:
         if now < self._next:
             return
         is_more = self._expire(now)
-        self._collect(now)
+        self._collect_images(now)
+        self._collect_adapters(now)
         self._retire(now)
         self._next = now if is_more else now + self._settings.every_s
 
@@ -48,13 +50,23 @@ class Retention:
             log.info("old answers without corrections are erased", number=number)
         return number == self._settings.batch
 
-    def _collect(self, now: float) -> None:
+    def _collect_images(self, now: float) -> None:
         """Images that an answer which was never recorded left behind."""
         digests = self._blobs.images_in(self._folder, stored_before=now - YOUNG_S)
         self._folder = (self._folder + 1) % NUM_FOLDERS
         if number := self._store.expiry.orphans(digests[: self._settings.batch]):
             self._store.erasures.remove_images(self._blobs.remove_image)
             log.info("images that nothing shows are removed", number=number)
+
+    def _collect_adapters(self, now: float) -> None:
+        """Files of a run that died, or was taken over, before it could name them."""
+        names = [name for name in self._blobs.folders_in("adapters") if name > self._looked_at]
+        some = names[: self._settings.batch]
+        self._looked_at = some[-1] if len(some) < len(names) else ""
+        for name in self._store.expiry.unnamed(some):
+            is_old = self._blobs.is_stored_before(name, now - YOUNG_S)
+            if is_old and self._store.expiry.remove_unnamed(name, self._blobs.remove_folder):
+                log.info("files of an adapter that no version names are removed", folder=name)
 
     def _retire(self, now: float) -> None:
         if self._settings.adapters is None:

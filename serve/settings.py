@@ -136,7 +136,7 @@ class AlignmentSettings(AlignmentConfig):
 
 
 class RetentionSettings(_Section):
-    """What is kept no longer. By default all is kept but images that no answer shows."""
+    """What is kept no longer. By default all is kept but images that no answer shows and files of no version."""
 
     responses_days: float | None = Field(
         default=None,

@@ -96,15 +96,76 @@ def test_images_that_no_answer_shows_are_collected_and_young_ones_are_not(
     assert images(tmp_path) == {b"shown", b"young"}
 
 
-def test_adapters_are_kept_while_they_answer_or_answered_before_or_are_among_the_newest(
-    store: Store, blobs: Blobs, tmp_path: Path
-) -> None:
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
     folder = tmp_path / "made"
     folder.mkdir()
     (folder / "adapter_config.json").write_text("{}")
+    return folder
+
+
+@pytest.fixture
+def nothing_is_young(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serve.retention.YOUNG_S", -3600.0)
+
+
+def test_adapters_files_that_no_version_names_are_collected_and_young_ones_are_not(
+    store: Store, blobs: Blobs, files: Path, tmp_path: Path
+) -> None:
+    for name in ("named", "retired", "orphan", "half-written", "young"):
+        blobs.put_folder(files, f"adapters/{name}")
+    adapter_row(store, blob="adapters/named")
+    store.adapters.retire(adapter_row(store, blob="adapters/retired").version)
+    folders = tmp_path / "blobs" / "adapters"
+    (folders / "half-written" / "COMPLETE").rename(folders / "half-written" / ".COMPLETE.1")
+    for path in folders.glob("*/*"):
+        if path.parent.name != "young":
+            os.utime(path, (0, 0))
+    Retention(store, blobs, RetentionSettings()).step()
+    assert {path.name for path in folders.iterdir()} == {"named", "retired", "young"}
+
+
+@pytest.mark.usefixtures("nothing_is_young")
+def test_adapters_files_that_a_run_is_about_to_name_are_left_to_it(
+    store: Store, blobs: Blobs, files: Path
+) -> None:
+    """They are as old as the attempt that died: the next one makes equal files, and uploads no file twice."""
+    blobs.put_folder(files, "adapters/d1")
+    store.runs.request("request")
+    run = store.runs.claim()
+    assert run is not None
+    store.runs.update(run, status="gating")
+    blobs.put_folder(files, "adapters/d1")
+    retention = Retention(store, blobs, RetentionSettings(every_s=1e-9))
+    retention.step()
+    adapter_row(store, run=run, blob="adapters/d1")
+    retention.step()
+    assert blobs.fetch_folder("adapters/d1").is_dir()
+
+
+@pytest.mark.usefixtures("nothing_is_young")
+def test_adapters_files_are_collected_in_steps_from_s3_too(
+    store: Store, bucket: str, files: Path, tmp_path: Path
+) -> None:
+    blobs = Blobs(f"{bucket}/errata", cache=tmp_path / "cache")
+    names = [f"adapters/d{number}" for number in range(6)]
+    for name in names:
+        blobs.put_folder(files, name)
+    adapter_row(store, blob=names[1])
+    retention = Retention(store, blobs, RetentionSettings(every_s=1e-9, batch=2))
+    left = []
+    for _ in range(4):
+        retention.step()
+        left.append(blobs.folders_in("adapters"))
+    assert left == [names[1:], [names[1], *names[4:]], [names[1]], [names[1]]]
+
+
+def test_adapters_are_kept_while_they_answer_or_answered_before_or_are_among_the_newest(
+    store: Store, blobs: Blobs, files: Path
+) -> None:
     statuses = ["admitted", "refused", "admitted", "held", "admitted", "admitted", "admitted"]
     for number, status in enumerate(statuses, 1):
-        blobs.put_folder(folder, f"adapters/d{number}")
+        blobs.put_folder(files, f"adapters/d{number}")
         adapter_row(store, status, blob=f"adapters/d{number}")
     for version in ("v0001", "v0003"):
         rollout = store.rollouts.propose(version)

@@ -93,6 +93,22 @@ class Blobs:
         digests = sorted(name for path in paths if DIGEST.fullmatch(name := path.rpartition("/")[2]))
         return [one for one in digests if self._files.modified(f"{root}/{one}").timestamp() < stored_before]
 
+    def folders_in(self, folder: str) -> list[str]:
+        """Their names, in order, whether they were published whole or not."""
+        _check_name(folder)
+        try:
+            paths = self._files.ls(f"{self._root}/{folder}", detail=False)
+        except FileNotFoundError:
+            return []
+        names = (path.rstrip("/").rpartition("/")[2] for path in paths)
+        return sorted(f"{folder}/{name}" for name in names if PART.fullmatch(name))
+
+    def is_stored_before(self, name: str, moment: float) -> bool:
+        """Whether the last file of a folder was, in seconds since the epoch."""
+        _check_name(name)
+        paths = self._files.find(f"{self._root}/{name}")
+        return all(self._files.modified(path).timestamp() < moment for path in paths)
+
     def remove_folder(self, name: str) -> None:
         """A published folder, its marker first: no reader takes what is left for whole. Nothing where there is none."""
         _check_name(name)

@@ -5,7 +5,7 @@ An expired answer is erased as one that somebody deleted, but taints nothing: wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from sqlalchemy import ColumnElement, Connection, func, insert, select
 
@@ -57,6 +57,29 @@ class Expiry:
             if orphans:
                 connection.execute(insert(schema.images_to_remove), orphans)
         return len(orphans)
+
+    def unnamed(self, blobs: Collection[str]) -> list[str]:
+        """Those of these folders that belong to no version, in order."""
+        with self._database.read() as connection:
+            return sorted(set(blobs) - _named(connection, blobs))
+
+    def remove_unnamed(self, blob: str, remove: Callable[[str], object]) -> bool:
+        """Call `remove` for a folder that belongs to no version; returns whether it was.
+
+        Under the write lock, and not while a run is in its gate: it uploads afterwards, leaves out what is there
+        already, and then names it. One that comes to its gate later waits for the lock.
+        """
+        with self._database.write() as connection:
+            gating = select(schema.runs.c.id).where(schema.runs.c.status == "gating")
+            if connection.execute(gating.limit(1)).first() is not None or _named(connection, [blob]):
+                return False
+            remove(blob)
+        return True
+
+
+def _named(connection: Connection, blobs: Collection[str]) -> set[str]:
+    column = schema.adapters.c.blob
+    return set(connection.execute(select(column).where(column.in_(blobs))).scalars())
 
 
 def _is_expired(before: float) -> tuple[ColumnElement[bool], ...]:
