@@ -38,26 +38,31 @@ def align(
     should_stop: Callable[[], bool] = lambda: False,
     should_pause: Callable[[], bool] = lambda: False,
     is_to_be_proposed: bool = False,
+    on_stage: Callable[[str], None] = lambda _: None,
 ) -> Adapter:
     """Do a claimed run to its end; returns the adapter it made, admitted, refused or held for review.
 
     A run that has a manifest was begun before: it goes on as that says, from the checkpoint in `workspace`, a folder
     for files on the way that is removed at the end. Training and measuring wait while `should_pause`. An adapter that
-    `is_to_be_proposed` waits in `Proposals` once it is admitted. Raises `TrainingStopped` where `should_stop` asked for
-    that; and, for the caller to record, `NothingToLearn`, `TrainingFailed`, `Conflict` where the run was given up or
-    what it learns from erased. With `TakenOver`, and where the database is away, the run is not over, and the folder
-    stays.
+    `is_to_be_proposed` waits in `Proposals` once it is admitted. `on_stage` is told each stage's name as it begins.
+    Raises `TrainingStopped` where `should_stop` asked for that; and, for the caller to record, `NothingToLearn`,
+    `TrainingFailed`, `Conflict` where the run was given up or what it learns from erased. With `TakenOver`, and where
+    the database is away, the run is not over, and the folder stays.
     """
     with _folder(workspace):
+        on_stage("prepare")
         manifest, frozen = _begin(store, blobs, run, base, config)
         config = AlignmentConfig.model_validate(manifest["config"])
+        on_stage("train")
         result = _train(store, run, base, frozen, config, workspace, should_stop, should_pause)
         store.runs.update(run, status="gating", progress=_training_report(result))
+        on_stage("measure")
         started = time.monotonic()
         candidate, is_over = Path(result.adapter), _watch(store, run)
         verdict, measurements = judge(store, blobs, frozen, base, candidate, config, is_over, should_pause)
         _check(store, run)
         seconds = round(time.monotonic() - started, 1)
+        on_stage("publish")
         Report(run.id, manifest, verdict, measurements).write(workspace / "report")
         blobs.put_folder(workspace / "report", report_folder(run.id))
         gate = {**without_nan(verdict.to_json()), "seconds": seconds}

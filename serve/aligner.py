@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import sys
 import threading
+import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -26,8 +29,12 @@ from .lease import LENGTH_S, Lease
 from .logs import configure_logs
 from .retention import Retention
 from .retirement import Retirement
+from .run_trace import RunWatch
 from .settings import Settings
 from .yielding import watch
+
+if TYPE_CHECKING:
+    from .traces import Traces
 
 log = structlog.get_logger()
 
@@ -49,6 +56,7 @@ class Aligner:
         self._outlived: list[Run] = []  # broken off by no fault of theirs, which the store doesn't know yet
         self._tidied = 0  # after which taking of the lease
         self._threads: list[threading.Thread] = []
+        self._traces = _traces() if settings.traces else None
 
     def start(self) -> None:
         self._begin("lease", self.lease.step)
@@ -69,6 +77,8 @@ class Aligner:
             thread.join(STOP_S)
         with suppress(*AWAY):  # then it expires
             self.lease.release()
+        if self._traces is not None:
+            self._traces.close()
         if not any(thread.is_alive() for thread in self._threads):
             self._store.close()
 
@@ -102,18 +112,22 @@ class Aligner:
         if run is None:
             return None
         log.info("run started", run=run.id, trigger=run.trigger, attempt=run.attempts)
+        course = RunWatch()
         try:
-            self._align(run)
+            self._align(run, course)
         except TakenOver as successor:
             log.warning("run given away", run=run.id, reason=str(successor))
             self._outlived.append(run)
         except AWAY as error:  # it stays under way, to be taken up when the database is back
             log.warning("run broken off", run=run.id, reason=f"the database is away: {error}")
+            self._trace(course, run, None)
             if error.connection_invalidated or not self._is_writable(run):
                 self._outlived.append(run)
             return run
         ended = self._store.runs.get(run.id)
         log.info("run ended", run=run.id, status=ended.status, adapter=ended.adapter, reason=ended.reason)
+        # what a successor goes on with, or has ended, did not end here
+        self._trace(course, run, ended if ended.holder == run.holder else None)
         if self.lease.is_held:
             self._propose()
         return ended
@@ -151,21 +165,29 @@ class Aligner:
         new = self._store.corrections.count_after(self._store.runs.learned_up_to())
         return new >= self._settings.alignment.min_corrections
 
-    def _align(self, run: Run) -> None:
+    def _trace(self, course: RunWatch, begun: Run, ended: Run | None) -> None:
+        if self._traces is not None:
+            self._traces.ended(course.trace(begun, ended))
+
+    def _align(self, run: Run, course: RunWatch) -> None:
         """To its end: admitted, refused, held, or failed with its reason. Raises `TakenOver`, and what is in `AWAY`."""
         seen = self._store.corrections.last_sequence()
         try:
-            align(
-                self._store,
-                self._blobs,
-                run,
-                self._settings.model,
-                self._settings.alignment,
-                self._workspace(run),
-                lambda: self._stop.is_set() or not self.lease.is_held,
-                watch(self._store, self._settings.alignment.yielding, self._settings.rollout.dead_after_s),
-                self._settings.alignment.auto_promote,
-            )
+            with course.watching():
+                align(
+                    self._store,
+                    self._blobs,
+                    run,
+                    self._settings.model,
+                    self._settings.alignment,
+                    self._workspace(run),
+                    lambda: self._stop.is_set() or not self.lease.is_held,
+                    watch(
+                        self._store, self._settings.alignment.yielding, self._settings.rollout.dead_after_s
+                    ),
+                    self._settings.alignment.auto_promote,
+                    course.begin,
+                )
             return
         except TrainingStopped as stopped:
             log.info("run stopped", run=run.id, reason=str(stopped))
@@ -231,3 +253,9 @@ class Aligner:
                 step()
             except Exception:  # the outermost loop: a busy database today is no reason to stop learning
                 log.exception("aligner step failed")
+
+
+def _traces() -> Traces:
+    from .traces import to_collector
+
+    return to_collector(f"{socket.gethostname()}-aligner-{uuid.uuid4().hex[:8]}")

@@ -47,7 +47,9 @@ class AlignerServer:
     """Keeps the aligner alive: Serve starts another one when its thread has died."""
 
     def __init__(self, settings_json: str) -> None:
-        self._aligner = Aligner(Settings.model_validate_json(settings_json))
+        settings = Settings.model_validate_json(settings_json)
+        check_traces(settings)
+        self._aligner = Aligner(settings)
         self._aligner.start()
 
     def check_health(self) -> None:

@@ -1,4 +1,4 @@
-"""OpenTelemetry: a trace of each answer and refusal, an event for each correction, and no word that was said in any.
+"""OpenTelemetry: a trace of each answer, refusal and run, an event for each correction, and no word that was said.
 
 OpenTelemetry's own `OTEL_*` variables say where they go. Names are those of its conventions for generative AI;
 https://opentelemetry.io/docs/specs/semconv/gen-ai/. Imported only where `traces` is on.
@@ -67,8 +67,8 @@ class Evaluation:
 
 
 class Traces:
-    def __init__(self, spans: SpanExporter, events: LogRecordExporter, replica_id: str) -> None:
-        own = {"service.version": version("errata-server"), "service.instance.id": replica_id}
+    def __init__(self, spans: SpanExporter, events: LogRecordExporter, instance_id: str) -> None:
+        own = {"service.version": version("errata-server"), "service.instance.id": instance_id}
         named = {} if "OTEL_SERVICE_NAME" in os.environ else {"service.name": NAME}
         resource = Resource.create({**named, **own})
         self._spans = TracerProvider(resource=resource, shutdown_on_exit=False)
@@ -142,12 +142,12 @@ class Traces:
         return None if traceparent is None else self._propagator.extract({"traceparent": traceparent})
 
 
-def to_collector(replica_id: str) -> Traces:
+def to_collector(instance_id: str) -> Traces:
     """By OTLP over HTTP. Raises `ImportError` without the extra `otel`."""
     from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-    return Traces(OTLPSpanExporter(), OTLPLogExporter(), replica_id)
+    return Traces(OTLPSpanExporter(), OTLPLogExporter(), instance_id)
 
 
 def _given(attributes: Mapping[str, Value | None]) -> dict[str, Value]:

@@ -293,7 +293,9 @@ def test_a_run_goes_from_manifest_to_verdict_and_leaves_no_workspace(
     monkeypatch.setattr(alignment, "run_job", run_job)
     monkeypatch.setattr(alignment, "judge", judge)
     workspace = tmp_path / "workspace"
-    adapter = align(store, blobs, run, str(MODEL_PATH), CONFIG, workspace)
+    stages: list[str] = []
+    adapter = align(store, blobs, run, str(MODEL_PATH), CONFIG, workspace, on_stage=stages.append)
+    assert stages == ["prepare", "train", "measure", "publish"]
     assert [one.status for one in seen] == ["running", "running", "gating"]
     assert seen[0].manifest is not None
     assert len(seen[0].manifest["train"] + seen[0].manifest["held_out"]) == 6
