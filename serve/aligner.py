@@ -26,6 +26,7 @@ from align.state.database import AWAY
 
 from .canary import Canary, propose_new
 from .lease import LENGTH_S, Lease
+from .locked_name import LockedName
 from .logs import configure_logs
 from .retention import Retention
 from .retirement import Retirement
@@ -52,7 +53,8 @@ class Aligner:
         self._retirement = Retirement(self._store, self._blobs, prepare_s=settings.rollout.prepare_s)
         self._retention = Retention(self._store, self._blobs, settings.retention)
         self._canary = Canary(self._store, settings.rollout)
-        self.lease = Lease(self._store.leases, "aligner", lease_s)
+        self._name = LockedName(settings.state / "aligner.lock")
+        self.lease = Lease(self._store.leases, "aligner", lease_s, self._name.name)
         self._outlived: list[Run] = []  # broken off by no fault of theirs, which the store doesn't know yet
         self._tidied = 0  # after which taking of the lease
         self._threads: list[threading.Thread] = []
@@ -77,6 +79,7 @@ class Aligner:
             thread.join(STOP_S)
         with suppress(*AWAY):  # then it expires
             self.lease.release()
+        self._name.close()
         if self._traces is not None:
             self._traces.close()
         if not any(thread.is_alive() for thread in self._threads):

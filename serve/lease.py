@@ -20,9 +20,10 @@ LENGTH_S = 20.0
 
 
 class Lease:
-    def __init__(self, leases: Leases, name: str, length_s: float) -> None:
+    def __init__(self, leases: Leases, name: str, length_s: float, holder: str | None = None) -> None:
+        """`holder` is this process's alone, and a new one by default."""
         self._leases, self._name, self._length_s = leases, name, length_s
-        self._holder = uuid.uuid4().hex
+        self._holder = holder or uuid.uuid4().hex
         self._held_until = self._next = 0.0
         self._is_said_to_be_held: bool | None = None
         self.num_taken = 0  # how often it was taken when it was not held

@@ -115,6 +115,15 @@ def test_one_that_stands_by_removes_what_a_run_left_with_it_and_not_what_the_run
     wait_until(lambda: list(folders.iterdir()) == [needed])
 
 
+def test_a_lone_aligner_that_is_started_again_after_its_death_does_not_wait_for_its_own_lease(
+    make_aligner: MakeAligner,
+) -> None:
+    dead = make_aligner()
+    dead._name.close()  # as the kernel does it
+    assert make_aligner().lease.is_held
+    assert not make_aligner().lease.is_held, "the one before it lives"
+
+
 def test_of_two_aligners_one_works_until_it_stops_and_then_the_other(
     make_aligner: MakeAligner, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
