@@ -39,9 +39,8 @@ def provenance_of(base: str | Path) -> Provenance:
     return Provenance(code_version(), base_digest(folder), processor_digest(folder))
 
 
-def code_version() -> str:
-    """As in `0.1.0+3f9c0a1b2c3d`: the second half is a digest of this package's sources."""
-    package = Path(__file__).parent
+def code_version(package: Path = Path(__file__).parent) -> str:
+    """As in `0.1.0+3f9c0a1b2c3d`: the second half is a digest of the package's sources, by default of this one's."""
     sources = [(str(path.relative_to(package)), path) for path in package.rglob("*.py")]
     return f"{version('errata-server')}+{_digest(sources)[:12]}"
 

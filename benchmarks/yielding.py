@@ -30,6 +30,7 @@ from serve.demo.people import Annotators, Tally, client
 from serve.demo.server import free_port, server
 from serve.drill.load import Load, Seen
 from serve.drill.questions import questions
+from serve.launch import end_by_exception_on_sigterm
 from serve.settings import AlignmentSettings, Settings, YieldSettings
 
 RESULTS = Path(__file__).parent / "results" / "yielding.json"
@@ -113,6 +114,7 @@ def _gaps(seen: list[Seen], began: float, ended: float) -> np.ndarray[Any, Any]:
 
 
 def main() -> None:
+    end_by_exception_on_sigterm()
     parser = argparse.ArgumentParser(prog="python -m benchmarks.yielding", description=__doc__)
     parser.add_argument("--corrections", type=int, default=200, help="that the run learns from")
     parser.add_argument("--streams", type=int, default=8, help="people who chat without a pause")

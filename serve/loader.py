@@ -54,8 +54,8 @@ class Loader:
             )
             self._thread.start()
 
-    def failure(self, versions: Sequence[str], since: float = 0.0) -> str | None:
-        """Why one of them could not be loaded at its last attempt, if that was after `since` (epoch)."""
+    def failure(self, versions: Sequence[str], since: float) -> str | None:
+        """Why one of them could not be loaded at its last attempt, if that was after `since` (monotonic)."""
         failures = [self._failures[version] for version in versions if version in self._failures]
         return next((reason for at, reason in failures if at > since), None)
 
@@ -68,7 +68,7 @@ class Loader:
                 log.info("no adapter slot yet", version=version, reason=str(error))
             except Exception as error:  # the thread's outermost loop: a bad file must not end in silence
                 log.exception("cannot load adapter", version=version)
-                self._failures[version] = (time.time(), str(error) or type(error).__name__)
+                self._failures[version] = (time.monotonic(), str(error) or type(error).__name__)
                 self._on_outcome()
 
     def _load(self, version: str) -> None:

@@ -16,6 +16,7 @@ import structlog
 from align.state import Adapter, Replica, Rollout, Store
 from align.state.rollouts import BASE, Desired
 
+from .countdown import Countdown, left_s
 from .engine.protocol import Engine
 from .errors import ServeError
 from .loader import Loader
@@ -56,13 +57,15 @@ class Reconciler:
         self._reading_lock = threading.Lock()
         self._reading: Reading | None = None
         self._reported: Replica | None = None
+        self._preparing, self._coming = Countdown(), Countdown()
         self._ready_at = time.monotonic()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
 
     def start(self) -> None:
         """Converge, then follow. Raises `ServeError` where what is in force cannot be loaded."""
-        started, deadline = time.time(), time.monotonic() + self._settings.prepare_s
+        started = time.monotonic()
+        deadline = started + self._settings.prepare_s
         try:
             while self._missing(desired := self.step()):
                 versions = [version for rollout in _needed(desired) for version in rollout.versions]
@@ -132,10 +135,8 @@ class Reconciler:
             raise ServeError(f"the replica has been behind what is in force for {behind_s:.0f} s")
 
     def step(self) -> Desired:
-        """One poll: read -> release -> load -> report -> settle."""
-        self.refresh()
-        assert self._reading is not None
-        desired = self._reading.desired
+        """One poll: read -> count down -> release -> load -> report -> settle."""
+        desired = self._count_down(self._read())
         self._release(desired)
         self._load(desired)
         self._report(desired)
@@ -144,6 +145,25 @@ class Reconciler:
         if self.is_ready:
             self._ready_at = time.monotonic()
         return desired
+
+    def _read(self) -> Desired:
+        self.refresh()
+        assert self._reading is not None
+        return self._reading.desired
+
+    def _count_down(self, desired: Desired) -> Desired:
+        """From when a moment was first heard of: a clock that is set later neither hurries nor takes back a switch."""
+        now, preparing, newest = time.time(), desired.preparing, desired.committed[0]
+        if preparing is not None:
+            longest_s = preparing.prepare_by - preparing.created
+            self._preparing.begin(preparing.generation, left_s(preparing.prepare_by, now, longest_s))
+        moment = newest.effective_at or 0.0
+        self._coming.begin(newest.generation, left_s(moment, now, self._settings.commit_ahead_s))
+        if not self._coming.is_over or moment <= now + self._settings.poll_s:
+            return desired
+        self._store.rollouts.bring_forward(newest.generation, now)
+        log.warning("the clock was set back", generation=newest.generation, seconds=round(moment - now, 3))
+        return self._read()
 
     def _release(self, desired: Desired) -> None:
         """Let go of what nothing names any more; the version before the live one stays, for a rollback."""
@@ -164,11 +184,9 @@ class Reconciler:
         missing = self._missing(desired)
         if desired.preparing is not None and not missing and self._failure(desired.preparing) is None:
             missing = self._lacks(desired.preparing)
-        now = time.time()
+        lately = time.monotonic() - self._settings.dead_after_s
         # what is in force is tried again and again, but not with every poll
-        due = [
-            v for v in missing if self._loader.failure([v], since=now - self._settings.dead_after_s) is None
-        ]
+        due = [v for v in missing if self._loader.failure([v], since=lately) is None]
         if due:
             self._loader.load(due)
 
@@ -186,9 +204,8 @@ class Reconciler:
             self._reported = report
 
     def _settle(self, rollout: Rollout) -> None:
-        now = time.time()
-        alive = self._store.replicas.alive(since=now - self._settings.dead_after_s)
-        decision = decide(rollout, alive, now)
+        alive = self._store.replicas.alive(self._settings.dead_after_s)
+        decision = decide(rollout, alive, self._preparing.is_over)
         if isinstance(decision, Commit):
             self._store.rollouts.commit(rollout.generation, self._settings.commit_ahead_s)
         elif isinstance(decision, Abandon):
@@ -206,8 +223,8 @@ class Reconciler:
         return not self._lacks(rollout)
 
     def _failure(self, rollout: Rollout) -> str | None:
-        """Why this rollout cannot be prepared here; what failed before it was proposed is tried again."""
-        return self._loader.failure(self._lacks(rollout), since=rollout.created)
+        """Why this rollout cannot be prepared here; what failed before it was heard of is tried again."""
+        return self._loader.failure(self._lacks(rollout), since=self._preparing.began)
 
     def _run(self) -> None:
         while not self._stop.is_set():

@@ -21,24 +21,39 @@ NUM_FOLDERS = 256
 """Of images, by the first two digits of their SHA-256; each step looks at one."""
 YOUNG_S = 3600.0
 """What was stored so recently may be of an answer that is still being given, or of a version that is about to be."""
+LEAP_S = 30.0
+"""A clock that went forward so much farther than time did was set, and what looks old by it may not be."""
 
 
 class Retention:
     def __init__(self, store: Store, blobs: Blobs, settings: RetentionSettings) -> None:
         self._store, self._blobs, self._settings = store, blobs, settings
-        self._folder, self._next = 0, 0.0
+        self._folder, self._next = 0, time.monotonic()
+        self._ahead_s, self._trusted_from = time.time() - self._next, self._next
         self._looked_at = ""  # the last of the adapters' folders
 
     def step(self) -> None:
         """One look, every `every_s`; at once again while there is more to expire."""
-        now = time.time()
-        if now < self._next:
+        now, tick = time.time(), time.monotonic()
+        if tick < self._next:
             return
-        is_more = self._expire(now)
-        self._collect_images(now)
-        self._collect_adapters(now)
+        is_more = False
+        if self._is_trusted(now, tick):
+            is_more = self._expire(now)
+            self._collect_images(now)
+            self._collect_adapters(now)
         self._retire(now)
-        self._next = now if is_more else now + self._settings.every_s
+        self._next = tick if is_more else tick + self._settings.every_s
+
+    def _is_trusted(self, now: float, tick: float) -> bool:
+        """Not for an hour after a leap: there is time to set the clock right before anything is gone for good."""
+        leap_s, self._ahead_s = now - tick - self._ahead_s, now - tick
+        if leap_s > LEAP_S:
+            self._trusted_from = tick + YOUNG_S
+            log.warning(
+                "the clock was set forward: nothing is removed by its age for an hour", seconds=leap_s
+            )
+        return tick >= self._trusted_from
 
     def _expire(self, now: float) -> bool:
         if self._settings.responses_days is None:

@@ -32,7 +32,7 @@ class Abandon:
 Decision = Wait | Commit | Abandon
 
 
-def decide(rollout: Rollout, replicas: Sequence[Replica], now: float) -> Decision:
+def decide(rollout: Rollout, replicas: Sequence[Replica], is_late: bool) -> Decision:
     """What is to be done about a rollout that is being prepared, given the replicas that are alive."""
     for replica in replicas:
         if replica.failure is not None and replica.failure["generation"] == rollout.generation:
@@ -40,7 +40,7 @@ def decide(rollout: Rollout, replicas: Sequence[Replica], now: float) -> Decisio
     behind = [replica.id for replica in replicas if replica.prepared < rollout.generation]
     if replicas and not behind:
         return Commit()
-    if now > rollout.prepare_by:
+    if is_late:
         waited_for = ", ".join(behind) or "any replica"
         return Abandon(f"not prepared in time by {waited_for}")
     return Wait()

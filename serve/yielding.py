@@ -74,7 +74,7 @@ def watch(store: Store, settings: YieldSettings, dead_after_s: float) -> Callabl
         if now - last >= LOOK_S:
             last = now
             try:
-                replicas = store.replicas.alive(time.time() - dead_after_s)
+                replicas = store.replicas.alive(dead_after_s)
             except AWAY:
                 return answer
             gaps = [replica.gap_p95_s for replica in replicas]

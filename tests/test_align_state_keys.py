@@ -6,7 +6,7 @@ from dataclasses import replace
 from hmac import compare_digest
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from align.errors import NotFound, StateError
 from align.state import Store, schema
@@ -15,15 +15,34 @@ from align.state.replicas import Replica
 pytestmark = pytest.mark.every_database
 
 
-def test_replicas_are_alive_by_their_heartbeat(store: Store) -> None:
+def test_replicas_are_alive_by_their_heartbeat_whatever_their_own_clocks_say(store: Store) -> None:
     here = Replica("a", 100.0, "http://127.0.0.1:1/metrics", 3, None, ["v0001"])
     store.replicas.report(here)
-    store.replicas.report(replace(here, id="b", heartbeat=90.0, failure={"generation": 3, "reason": "no"}))
-    assert [replica.id for replica in store.replicas.alive(since=95.0)] == ["a"]
-    store.replicas.report(replace(here, heartbeat=200.0, prepared=4))
-    assert store.replicas.alive(since=150.0) == [replace(here, heartbeat=200.0, prepared=4)]
+    store.replicas.report(replace(here, id="b", failure={"generation": 3, "reason": "no"}))
+    shift(store, "b", seconds=-90.0)
+    assert [replica.id for replica in store.replicas.alive(60.0)] == ["a"]
+    store.replicas.report(replace(here, prepared=4))
+    (alive,) = store.replicas.alive(60.0)
+    assert alive == replace(here, heartbeat=alive.heartbeat, prepared=4)
     store.replicas.remove("a")
-    assert [replica.id for replica in store.replicas.alive(since=0.0)] == ["b"]
+    assert [replica.id for replica in store.replicas.alive(3600.0)] == ["b"]
+
+
+def test_a_replica_that_died_before_the_clock_was_set_back_is_not_alive_until_then(store: Store) -> None:
+    here = Replica("a", 100.0, "", 3, None, [])
+    store.replicas.report(here)
+    shift(store, "a", seconds=3600.0)
+    assert store.replicas.alive(60.0) == []
+    store.replicas.report(here)
+    assert [replica.id for replica in store.replicas.alive(60.0)] == ["a"], "it lives, so it reports again"
+
+
+def shift(store: Store, replica_id: str, seconds: float) -> None:
+    """What it reported last lies so far from now."""
+    table = schema.replicas
+    moved = update(table).where(table.c.id == replica_id).values(heartbeat=table.c.heartbeat + seconds)
+    with store.database.write() as connection:
+        connection.execute(moved)
 
 
 def test_keys_are_kept_hashed_and_found_by_their_secret(store: Store) -> None:

@@ -7,14 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from served import wait_until
-from sqlalchemy import select
+from sqlalchemy import select, update
 
-from align.state import Store
+from align.state import Store, schema
 from align.state.dialects import clock
 
 pytestmark = pytest.mark.every_database
 
-LONG_S = 3600.0
+LONG_S = 100.0
 
 
 def test_a_lease_is_held_by_one_who_may_renew_it(store: Store) -> None:
@@ -44,6 +44,14 @@ def test_a_lease_that_is_not_renewed_expires(store: Store) -> None:
     assert store.leases.take("aligner", "ada", 0.2)
     wait_until(lambda: store.leases.take("aligner", "ben", LONG_S))
     assert not store.leases.take("aligner", "ada", LONG_S)
+
+
+def test_a_lease_of_a_holder_that_died_before_the_clock_was_set_back_is_free(store: Store) -> None:
+    assert store.leases.take("aligner", "ada", 20.0)
+    with store.database.write() as connection:
+        connection.execute(update(schema.leases).values(expires=schema.leases.c.expires + 3600.0))
+    assert store.leases.take("aligner", "ben", 20.0)
+    assert not store.leases.take("aligner", "ada", 20.0)
 
 
 def test_a_lease_lasts_until_its_last_renewal_says(store: Store) -> None:

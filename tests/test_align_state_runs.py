@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -163,3 +164,16 @@ def test_whether_a_run_is_due_is_known_without_a_manifest_read(store: Store) -> 
     assert store.runs.learned_up_to() == 5
     assert [statement for statement in seen if "FROM runs" in statement]
     assert not any("manifest" in statement for statement in seen)
+
+
+def test_what_runs_have_learned_is_not_forgotten_where_the_clock_was_set_back(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = time.time
+    for hours, learned in ((0, 5), (-1, 9)):
+        monkeypatch.setattr(time, "time", lambda hours=hours: real() + 3600 * hours)
+        store.runs.request("count")
+        run = store.runs.claim()
+        assert run is not None
+        store.runs.update(run, status="failed", reason="no", manifest={"last_sequence": learned})
+    assert store.runs.learned_up_to() == 9

@@ -2,22 +2,46 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import psutil
+import pytest
 
 from align.state.replicas import Replica
 from align.state.rollouts import Rollout
+from benchmarks.chaos import clock
 from benchmarks.chaos.invariants import Sent, answers_by_one_version, corrections_kept, one_truth
 from benchmarks.chaos.processes import mark, marked, orphans
-from benchmarks.chaos.report import Report
+from benchmarks.chaos.report import Report, Stretch, from_json
 from benchmarks.chaos.rounds import Round
 from serve.drill.load import Seen
 from serve.drill.references import Reference
 
 REFERENCES = {"base": [Reference("a red cup", (1, 2, 3))], "v0001": [Reference("a blue cup", (1, 4, 3))]}
+ROOT = Path(__file__).parents[1]
+STRETCH = Stretch(0, "sqlite", {"align": "0.1.0+a"}, "a machine", "2026-01-31")
+UNSTRUCK = Round(1, "replica", None, (), 5, 0, 4)
+STEPPING = """
+import json, sqlite3, subprocess, sys, threading, time
+from benchmarks.chaos import clock
+
+clock.hold("stepping")
+folder, began, steps = clock._file().parent, time.time(), []
+with clock.let_go():
+    for offset_s in (1800.0, -1800.0):
+        clock.set_to(offset_s)
+        threading.Event().wait(0.01)
+        time.sleep(0.01)
+        child = subprocess.run([sys.executable, "-c", "import time; print(time.time())"], capture_output=True)
+        (day,) = sqlite3.connect(":memory:").execute("SELECT julianday('now')").fetchone()
+        steps += [moment - began for moment in (time.time(), float(child.stdout), (day - 2440587.5) * 86400)]
+print(json.dumps({"steps": steps, "is_gone": not folder.exists()}))
+"""
 IN_FORCE = Rollout(7, 0.0, "committed", "v0001", None, 0.0, 0.0, 0.0)
 
 
@@ -91,11 +115,48 @@ def test_a_process_whose_parent_was_killed_is_an_orphan() -> None:
 
 
 def test_a_round_without_a_victim_counts_for_nothing_and_a_violation_says_where() -> None:
-    report = Report(
-        0,
-        "sqlite",
-        [Round(0, "proxy", 2.0, ("it was lost",), 9, 1, 3), Round(1, "replica", None, (), 5, 0, 4)],
-    )
+    first = replace(STRETCH, rounds=[Round(0, "proxy", 2.0, ("it was lost",), 9, 1, 3), UNSTRUCK])
+    report = Report([first])
     told = report.to_json()
     assert (told["rounds"], told["violations"], told["what"]) == (1, 1, ["round 0, proxy: it was lost"])
     assert told["recovery_seconds"] == {"proxy": {"rounds": 1, "median": 2.0, "max": 2.0}}
+
+
+def test_rounds_of_several_runs_add_up_and_each_stretch_says_what_was_struck_and_what_was_wrong() -> None:
+    first = replace(STRETCH, rounds=[Round(0, "proxy", 2.0, ("it was lost",), 9, 1, 3), UNSTRUCK])
+    written = json.loads(json.dumps(Report([first]).to_json()))
+    resumed = from_json(written)
+    assert (resumed.stretches, resumed.next_number) == ([first], 2)
+    later = replace(STRETCH, database="postgresql", code={"align": "0.1.0+b"}, rounds=[])
+    resumed.stretches.append(later)
+    assert json.loads(json.dumps(resumed.to_json())) == written, (
+        "a run that has struck nothing yet changes nothing"
+    )
+    later.rounds.append(Round(2, "proxy", 4.0, (), 7, 2, 6))
+    told = resumed.to_json()
+    assert (told["rounds"], told["answers"], told["corrections"]) == (2, 21, 10)
+    assert told["what"] == ["round 0, proxy: it was lost"]
+    assert told["recovery_seconds"] == {"proxy": {"rounds": 2, "median": 3.0, "max": 4.0}}
+    assert [(one["database"], one["code"]["align"]) for one in told["stretches"]] == [
+        ("sqlite", "0.1.0+a"),
+        ("postgresql", "0.1.0+b"),
+    ]
+
+
+@pytest.mark.skipif(
+    not clock.can_be_held(), reason="a library is put before the clock's: Linux, and a C compiler"
+)
+def test_a_stepped_clock_is_that_of_all_processes_and_of_sqlite_and_times_no_wait(tmp_path: Path) -> None:
+    """A program that holds the clock, sets it, and asks a child, a database and a wait."""
+    (tmp_path / "stepping.py").write_text(STEPPING)
+    ran = subprocess.run(
+        [sys.executable, "-m", "stepping"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    told = json.loads(ran.stdout)
+    assert told["steps"] == pytest.approx([1800.0] * 3 + [-1800.0] * 3, abs=600.0)
+    assert told["is_gone"]

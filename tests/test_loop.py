@@ -176,7 +176,7 @@ def test_a_rollback_brings_the_earlier_version_back(loop: Loop) -> None:
 
 def test_a_killed_replica_comes_back_with_the_live_adapter(loop: Loop) -> None:
     store = loop.store()
-    before = {replica.id for replica in store.replicas.alive(time.time() - 5)}
+    before = {replica.id for replica in store.replicas.alive(5.0)}
     assert len(before) == 2
     own = psutil.Process().children(recursive=True)
     victims = [process for process in own if "ServeReplica:errata" in " ".join(process.cmdline()[:1])]
@@ -186,7 +186,7 @@ def test_a_killed_replica_comes_back_with_the_live_adapter(loop: Loop) -> None:
     def is_replaced() -> bool:
         """A replica reports from its start on, while it still loads; the asking goes on through that."""
         versions.add(patient.ask("What is here?", image=png_bytes(SCENES[0]), max_tokens=4).adapter)
-        alive = store.replicas.alive(time.time() - 3)
+        alive = store.replicas.alive(3.0)
         is_new = bool({replica.id for replica in alive} - before)
         return is_new and len(alive) == 2 and all("v0001" in replica.adapters for replica in alive)
 
@@ -270,7 +270,7 @@ def roll_out(loop: Loop, cluster: Deployed, store: Store) -> None:
 
 
 def live_replicas(store: Store) -> set[str]:
-    return {replica.id for replica in store.replicas.alive(time.time() - 5)}
+    return {replica.id for replica in store.replicas.alive(5.0)}
 
 
 def test_a_deleted_answer_ends_its_adapter_and_is_missing_from_the_next_one(loop: Loop) -> None:

@@ -58,7 +58,7 @@ class Cluster:
     def replicas(self) -> dict[str, list[Replica]]:
         """Those that are heard of, by the address of their node."""
         found: dict[str, list[Replica]] = {}
-        for replica in self.store.replicas.alive(time.time() - self.nodes.settings.rollout.dead_after_s):
+        for replica in self.store.replicas.alive(self.nodes.settings.rollout.dead_after_s):
             found.setdefault(str(httpx.URL(replica.url).host), []).append(replica)
         return found
 

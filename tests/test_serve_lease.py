@@ -8,7 +8,7 @@ from served import wait_until
 from align.state import Store
 from serve.lease import Lease
 
-LONG_S = 600.0
+LONG_S = 100.0
 
 
 def failing(*_: object) -> bool:

@@ -232,7 +232,7 @@ def test_a_slow_load_is_no_death(cluster: Cluster) -> None:
     # longer than the time after which a silent replica is not waited for
     wait_until(lambda: time.time() > prepared + 2 * FAST.dead_after_s)
     assert cluster.store.rollouts.newest().status == "preparing"
-    assert {replica.id for replica in cluster.store.replicas.alive(time.time() - 0.4)} == {
+    assert {replica.id for replica in cluster.store.replicas.alive(0.4)} == {
         "replica-0",
         "replica-1",
     }
@@ -375,7 +375,7 @@ def test_a_replica_that_cannot_load_what_is_in_force_does_not_start(
         connection.exec_driver_sql(sql)
     with pytest.raises(ServeError, match=f"cannot load the adapters in force, {message}"):
         cluster.add()
-    assert cluster.store.replicas.alive(0.0) == [], "nobody should wait for it"
+    assert cluster.store.replicas.alive(3600.0) == [], "nobody should wait for it"
 
 
 def taint(store: Store, version: str) -> None:
@@ -494,6 +494,77 @@ def test_a_heartbeat_is_news_in_time_and_after_the_clock_was_set_back(
     assert is_news(replace(last, heartbeat=100.0 + later, prepared=4), last, heartbeat_s=2.0)
 
 
+class SteppedClock:
+    """The wall clock of this process, as all that runs in it sees it; that of the database goes on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.offset_s, real = 0.0, time.time
+        monkeypatch.setattr(time, "time", lambda: real() + self.offset_s)
+
+
+@pytest.fixture
+def wall_clock(monkeypatch: pytest.MonkeyPatch) -> SteppedClock:
+    return SteppedClock(monkeypatch)
+
+
+def test_a_clock_that_is_set_back_takes_no_version_back_and_keeps_none_away(
+    cluster: Cluster, wall_clock: SteppedClock
+) -> None:
+    adapter_row(cluster.store)
+    adapter_row(cluster.store)
+    for _ in range(2):
+        cluster.add()
+    cluster.promote("v0001")
+    wall_clock.offset_s = -3600.0
+    wait_until(lambda: cluster.store.rollouts.in_force().live == "v0001")
+    wait_until(lambda: cluster.live_everywhere("v0001"))
+    cluster.promote("v0002")
+
+
+def test_a_replica_that_starts_after_the_clock_was_set_back_goes_on_with_the_newest(
+    cluster: Cluster, wall_clock: SteppedClock
+) -> None:
+    adapter_row(cluster.store)
+    wall_clock.offset_s = 3600.0
+    rollout = cluster.store.rollouts.propose("v0001")
+    assert cluster.store.rollouts.commit(rollout.generation, 0.0)
+    wall_clock.offset_s = 0.0
+    assert cluster.store.rollouts.in_force().live == "base", "its moment lies an hour ahead"
+    cluster.add()
+    wait_until(lambda: cluster.live_everywhere("v0001"))
+    assert cluster.store.rollouts.in_force().live == "v0001"
+
+
+@pytest.mark.parametrize("offset_s", [3600.0, -3600.0])
+def test_a_clock_that_is_set_while_one_is_prepared_does_not_end_it(
+    cluster: Cluster, wall_clock: SteppedClock, offset_s: float
+) -> None:
+    adapter_row(cluster.store)
+    slow = FakeEngine()
+    slow.hold_loads()
+    cluster.add(slow)
+    assert cluster.propose("v0001")
+    wait_until(slow.is_in_load.is_set)
+    wall_clock.offset_s = offset_s
+    cluster.replicas[0][0].step()
+    assert cluster.store.rollouts.newest().status == "preparing"
+    slow.go_on()
+    wait_until(lambda: cluster.live_everywhere("v0001"))
+
+
+def test_one_that_cannot_be_prepared_ends_in_time_though_the_clock_was_set_back(
+    tmp_path: Path, wall_clock: SteppedClock
+) -> None:
+    with closing(Cluster(f"sqlite:///{tmp_path}/errata.db", HASTY)) as cluster:
+        adapter_row(cluster.store)
+        slow = FakeEngine()
+        slow.hold_loads()
+        cluster.add(slow)
+        assert cluster.propose("v0001")
+        wall_clock.offset_s = -3600.0
+        wait_until(lambda: cluster.store.rollouts.newest().status == "abandoned")
+
+
 def test_a_load_that_has_ended_is_told_before_the_next_poll(tmp_path: Path) -> None:
     lazy = RolloutSettings(poll_s=20.0, dead_after_s=100.0, prepare_s=30.0, commit_ahead_s=80.0)
     with closing(Cluster(f"sqlite:///{tmp_path}/errata.db", lazy)) as cluster:
@@ -506,9 +577,9 @@ def test_a_load_that_has_ended_is_told_before_the_next_poll(tmp_path: Path) -> N
 
 def test_a_stopped_replica_leaves_the_list_and_is_not_healthy(cluster: Cluster) -> None:
     reconciler = cluster.add()
-    assert [replica.id for replica in cluster.store.replicas.alive(0.0)] == ["replica-0"]
+    assert [replica.id for replica in cluster.store.replicas.alive(3600.0)] == ["replica-0"]
     reconciler.stop()
-    assert cluster.store.replicas.alive(0.0) == []
+    assert cluster.store.replicas.alive(3600.0) == []
     with pytest.raises(ServeError, match="thread has ended"):
         reconciler.check()
     cluster.dead.append(reconciler)

@@ -96,6 +96,24 @@ def test_images_that_no_answer_shows_are_collected_and_young_ones_are_not(
     assert images(tmp_path) == {b"shown", b"young"}
 
 
+def test_a_clock_that_was_set_makes_nothing_old_for_an_hour_and_holds_nothing_up(
+    store: Store, blobs: Blobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer(store, blobs, "young", days=29)
+    retention = Retention(store, blobs, MONTH)
+    tick, wall = time.monotonic(), time.time()
+    for leap_s, minutes, is_kept in ((2 * DAY_S, 1, True), (2 * DAY_S, 60, True), (2 * DAY_S, 90, False)):
+        monkeypatch.setattr(time, "monotonic", lambda minutes=minutes: tick + 60 * minutes)
+        monkeypatch.setattr(time, "time", lambda past=60 * minutes + leap_s: wall + past)
+        retention.step()
+        assert (kept(store, "young") == ["young"]) is is_kept
+    monkeypatch.setattr(time, "time", lambda: wall)
+    answer(store, blobs, "old", days=40)
+    monkeypatch.setattr(time, "monotonic", lambda: tick + 60 * 120)
+    retention.step()
+    assert kept(store, "old") == [], "set back, it waits for no moment that has come already"
+
+
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
     folder = tmp_path / "made"

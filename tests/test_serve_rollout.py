@@ -25,33 +25,33 @@ PREPARING = rollout(5, status="preparing", effective_at=None)
 
 
 def test_it_is_committed_when_all_have_prepared() -> None:
-    assert decide(PREPARING, [replica("a", 5), replica("b", 5)], now=10.0) == Commit()
-    assert decide(PREPARING, [replica("a", 5), replica("b", 4)], now=10.0) == Wait()
-    assert decide(PREPARING, [replica("a", 5)], now=101.0) == Commit(), "late, but nobody is missing"
+    assert decide(PREPARING, [replica("a", 5), replica("b", 5)], is_late=False) == Commit()
+    assert decide(PREPARING, [replica("a", 5), replica("b", 4)], is_late=False) == Wait()
+    assert decide(PREPARING, [replica("a", 5)], is_late=True) == Commit(), "late, but nobody is missing"
 
 
 def test_without_any_replica_nothing_is_committed() -> None:
-    assert decide(PREPARING, [], now=10.0) == Wait()
-    assert decide(PREPARING, [], now=101.0) == Abandon("not prepared in time by any replica")
+    assert decide(PREPARING, [], is_late=False) == Wait()
+    assert decide(PREPARING, [], is_late=True) == Abandon("not prepared in time by any replica")
 
 
 def test_it_is_abandoned_when_one_does_not_prepare_in_time() -> None:
     replicas = [replica("a", 5), replica("b", 4), replica("c", 3)]
-    assert decide(PREPARING, replicas, now=100.0) == Wait()
-    assert decide(PREPARING, replicas, now=100.1) == Abandon("not prepared in time by b, c")
+    assert decide(PREPARING, replicas, is_late=False) == Wait()
+    assert decide(PREPARING, replicas, is_late=True) == Abandon("not prepared in time by b, c")
 
 
 def test_it_is_abandoned_at_once_when_one_cannot_load_it() -> None:
     failed = replica("b", 4, {"generation": 5, "reason": "rank 64 is too large"})
-    assert decide(PREPARING, [replica("a", 5), failed], now=1.0) == Abandon(
+    assert decide(PREPARING, [replica("a", 5), failed], is_late=False) == Abandon(
         "replica b cannot load it: rank 64 is too large"
     )
 
 
 def test_a_failure_of_an_earlier_rollout_does_not_count() -> None:
     old = {"generation": 4, "reason": "no"}
-    assert decide(PREPARING, [replica("a", 5, old)], now=1.0) == Commit()
-    assert decide(PREPARING, [replica("a", 4, old)], now=1.0) == Wait()
+    assert decide(PREPARING, [replica("a", 5, old)], is_late=False) == Commit()
+    assert decide(PREPARING, [replica("a", 4, old)], is_late=False) == Wait()
 
 
 def test_the_previous_version_is_the_newest_other_one_that_was_live() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from sqlalchemy import update
 
-from align.state import Replica, Store
+from align.state import Replica, Store, schema
 from serve import yielding
 from serve.gaps import MIN_NUM, Gaps
 from serve.settings import YieldSettings
@@ -66,22 +67,23 @@ def test_training_that_disturbs_no_more_is_let_go_on() -> None:
 
 def test_the_slowest_replica_that_is_alive_decides(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 5000.0
-    monkeypatch.setattr(yielding.time, "time", lambda: now)
     monkeypatch.setattr(yielding.time, "monotonic", lambda: now)
 
-    def report(name: str, gap_p95_s: float | None, heartbeat: float) -> None:
-        store.replicas.report(Replica(name, heartbeat, "", 0, None, [], gap_p95_s))
+    def report(name: str, gap_p95_s: float | None) -> None:
+        store.replicas.report(Replica(name, 0.0, "", 0, None, [], gap_p95_s))
 
     def is_paused_with(slow: float | None) -> bool:
         nonlocal now
         now += WINDOW_S
-        report("dead", 9.0, 0.0)
-        report("idle", None, now)
-        report("quick", STEADY_S, now)
-        report("slow", slow, now)
+        report("idle", None)
+        report("quick", STEADY_S)
+        report("slow", slow)
         return should_pause()
 
-    should_pause = watch(store, YieldSettings(), dead_after_s=5.0)
+    report("dead", 9.0)
+    with store.database.write() as connection:
+        connection.execute(update(schema.replicas).values(heartbeat=0.0))
+    should_pause = watch(store, YieldSettings(), dead_after_s=60.0)
     assert is_paused_with(STEADY_S)
     assert not is_paused_with(STEADY_S)
     assert not is_paused_with(1.2 * STEADY_S)

@@ -1,6 +1,8 @@
 """Which of several processes does what only one may do at a time: it holds a lease, and renews it before that expires.
 
-By the database's clock, so it does not matter what those of their machines say. Knows nothing of what is done with it.
+By the database's clock, so it does not matter what those of their machines say. Where that one is set back, a holder
+that lives renews its lease soon; one that reaches into the future farther than anybody can have asked for is nobody's
+any more. Knows nothing of what is done with it.
 """
 
 from __future__ import annotations
@@ -13,6 +15,9 @@ from .dialects import clock
 
 TABLE = schema.leases
 
+LONGEST_S = 120.0
+"""No lease is longer: so far ahead of the clock none can have been taken."""
+
 
 class Leases:
     def __init__(self, database: Database) -> None:
@@ -21,7 +26,8 @@ class Leases:
     def take(self, name: str, holder: str, seconds: float) -> bool:
         """Whether `holder` has it for so many seconds from now on: it was free, had expired, or was its own."""
         values = {"holder": holder, "expires": clock() + seconds}
-        is_to_have = (TABLE.c.holder == holder) | (TABLE.c.expires <= clock())
+        is_over = (TABLE.c.expires <= clock()) | (TABLE.c.expires > clock() + seconds + LONGEST_S)
+        is_to_have = (TABLE.c.holder == holder) | is_over
         with self._database.write() as connection:
             if connection.execute(select(TABLE).where(TABLE.c.name == name)).first() is None:
                 connection.execute(insert(TABLE).values(name=name, **values))

@@ -144,6 +144,15 @@ class Rollouts:
             values = {"status": "committed", "effective_at": time.time() + ahead_s}
             return _leave_preparing(connection, generation, values)
 
+    def bring_forward(self, generation: int, now: float) -> None:
+        """One whose moment lies in the future by a clock that was set back since holds from `now` on."""
+        table = schema.rollouts
+        is_to_come = (table.c.status == "committed") & (table.c.effective_at > now)
+        with self._database.write() as connection:
+            connection.execute(
+                update(table).where(table.c.generation == generation, is_to_come).values(effective_at=now)
+            )
+
     def abandon(self, generation: int, reason: str) -> bool:
         with self._database.write() as connection:
             return _leave_preparing(connection, generation, {"status": "abandoned", "reason": reason})

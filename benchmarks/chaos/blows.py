@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import socket
 from collections.abc import Awaitable, Callable, Mapping
@@ -16,7 +17,7 @@ import psutil
 from align.state import Store
 from tests.postgresql_server import PostgreSQLServer
 
-from . import disk
+from . import clock, disk
 from .people import People
 from .processes import marked, of_role
 from .supervisor import Supervisor
@@ -25,6 +26,8 @@ LASTS_S = 5.0
 TRAINING_S = 90.0
 ENDS_S = 30.0
 NUM_STALLED = 20
+SHORTEST_STEP_S, LONGEST_STEP_S = 2.0, 3500.0
+"""From the machine's own time, by which files are dated: images younger than an hour are no one's to collect."""
 
 
 class NothingToStrike(Exception):
@@ -110,6 +113,16 @@ async def slow_disk(target: Target) -> None:
     await asyncio.to_thread(disk.slow, target.disk, LASTS_S)
 
 
+async def clock_step(target: Target) -> None:
+    """Forwards or backwards, by seconds or most of an hour; every other time it is set back after a while."""
+    before = clock.offset_s()
+    seconds = math.exp(target.rng.uniform(math.log(SHORTEST_STEP_S), math.log(LONGEST_STEP_S)))
+    clock.set_to(target.rng.choice((-seconds, seconds)))
+    if target.rng.random() < 0.5:
+        await asyncio.sleep(LASTS_S)
+        clock.set_to(before)
+
+
 BLOWS: Mapping[str, Callable[[Target], Awaitable[None]]] = {
     "replica": killed("replica"),
     "engine": killed("engine"),
@@ -123,9 +136,12 @@ BLOWS: Mapping[str, Callable[[Target], Awaitable[None]]] = {
     "stalled clients": stalled_clients,
     "full disk": full_disk,
     "slow disk": slow_disk,
+    "clock step": clock_step,
 }
 
 DISK = frozenset({"full disk", "slow disk"})
 """Those that need a disk of the server's own."""
 DATABASE = frozenset({"database"})
 """Those that need a database with processes of its own."""
+CLOCK = frozenset({"clock step"})
+"""That which needs a library before the clock's, and a C compiler to make it."""

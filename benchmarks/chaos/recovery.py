@@ -69,7 +69,7 @@ async def _missing(service: Service) -> str | None:
     ready = await told(service)
     if len(ready) < NUM_REPLICAS:
         return f"only {sorted(ready)} are ready"
-    alive = service.store.replicas.alive(time.time() - 3.0)
+    alive = service.store.replicas.alive(3.0)
     in_force = service.store.rollouts.in_force()
     holding = [one for one in alive if set(in_force.versions) <= set(one.adapters)]
     return None if len(holding) >= NUM_REPLICAS else f"{len(holding)} replicas hold {in_force.live}"

@@ -42,19 +42,23 @@ class Round:
 async def rounds(
     subject: Subject,
     kinds: Sequence[str],
-    num_rounds: int,
+    numbers: Sequence[int],
     until: float,
     seed: int,
     on_round: Callable[[Round], None],
 ) -> None:
-    """Kinds in turn. Ends after the first round from which the service did not come back."""
+    """Kinds in turn by `numbers`, the first of which makes other moments of the same seed.
+
+    Ends after the first round from which the service did not come back.
+    """
+    rng = random.Random(f"{seed} {numbers[0] if numbers else 0}")
     limits = httpx.Limits(
         max_connections=None, max_keepalive_connections=0
     )  # a kept one may lead to the dead
     async with httpx.AsyncClient(
         base_url=f"{subject.address}/v1/", limits=limits, timeout=TIMEOUT_S, trust_env=False
     ) as client:
-        people = People(client, subject.asked, list(subject.references), seed)
+        people = People(client, subject.asked, list(subject.references), rng.randrange(1 << 32))
         service = Service(subject.address, client, subject.store, subject.mark, subject.supervisor)
         target = Target(
             subject.mark,
@@ -64,12 +68,12 @@ async def rounds(
             subject.store,
             subject.database,
             subject.supervisor,
-            random.Random(seed),
+            rng,
         )
         async with asyncio.TaskGroup() as group:
             group.create_task(people.work(NUM_STREAMS))
             try:
-                for number in range(num_rounds):
+                for number in numbers:
                     if time.monotonic() > until:
                         break
                     done = await _round(number, kinds[number % len(kinds)], target, service, subject)
@@ -118,7 +122,7 @@ async def _truth(service: Service) -> list[str]:
         except (httpx.HTTPError, ValueError) as error:
             wrong = [f"no readiness: {error!r}"]
             continue
-        wrong = one_truth(in_force, service.store.replicas.alive(time.time() - 3.0), said)
+        wrong = one_truth(in_force, service.store.replicas.alive(3.0), said)
         if not wrong:
             return []
     return wrong

@@ -45,7 +45,8 @@ class Supervisor:
             while not self._is_stopped:
                 with server(self._settings) as self._process:
                     self._has_started.set()
-                    self._process.wait()
+                    if not self._is_stopped:  # while it started
+                        self._process.wait()
         except Exception as error:  # told to who waits for the start; later, the service does not come back
             self._failure = error
         finally:

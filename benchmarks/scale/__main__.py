@@ -25,6 +25,7 @@ from rich.table import Table
 
 from align.state import Store
 from align.state.migrations import MIGRATIONS
+from serve.launch import end_by_exception_on_sigterm
 from serve.rollout_settings import RolloutSettings
 from tests.postgresql_server import postgresql_server
 
@@ -40,6 +41,7 @@ WHOLE = (*((number, POLL_S) for number in (10, 50, 200, 1000)), (1000, 1.0), (10
 
 def main() -> None:
     options = _parser().parse_args()
+    end_by_exception_on_sigterm()
     answers, few = ([2_000, 20_000], 5_000) if options.quick else (options.answers, options.sqlite_answers)
     levels, seconds = (QUICK, 3.0) if options.quick else (WHOLE, 6.0)
     console = Console()

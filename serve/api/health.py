@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import asdict
 from urllib.parse import urlsplit
 
@@ -24,7 +23,7 @@ BEHIND: Documented = {503: {"model": ReadinessAnswer, "description": "It does no
 
 
 def health_router(replica: Replica) -> APIRouter:
-    router = APIRouter()
+    router, dead_after_s = APIRouter(), replica.settings.rollout.dead_after_s
 
     @router.get("/healthz")
     async def healthz() -> HealthAnswer:
@@ -48,13 +47,13 @@ def health_router(replica: Replica) -> APIRouter:
     @router.get("/metrics/targets")
     async def targets() -> list[MetricsTarget]:
         """Each replica by itself, as Prometheus's HTTP service discovery reads it: for more than fit one page."""
-        alive = await run_in_threadpool(replica.store.replicas.alive, _since(replica))
+        alive = await run_in_threadpool(replica.store.replicas.alive, dead_after_s)
         return [_target(one) for one in alive if one.url]
 
     @router.get("/metrics", response_class=Response, responses=content("text/plain"))
     async def metrics() -> Response:
         """The figures of all replicas, for Prometheus."""
-        alive = await run_in_threadpool(replica.store.replicas.alive, _since(replica))
+        alive = await run_in_threadpool(replica.store.replicas.alive, dead_after_s)
         own = generate_latest(replica.metrics.registry).decode()
         async with httpx.AsyncClient(timeout=2.0, trust_env=False) as client:
             others = [other for other in alive if other.id != replica.id and other.url]
@@ -71,11 +70,6 @@ def health_router(replica: Replica) -> APIRouter:
         return Response(page, media_type=CONTENT_TYPE_LATEST)
 
     return router
-
-
-def _since(replica: Replica) -> float:
-    """A replica whose heartbeat is older is dead."""
-    return time.time() - replica.settings.rollout.dead_after_s
 
 
 def _target(replica: ReplicaRow) -> MetricsTarget:

@@ -27,7 +27,7 @@ def adapter_figures(store: Store, settings: Settings) -> Iterable[Metric]:
         dict.fromkeys(STATUSES, 0) | store.rollouts.count_by_status(),
     )
     yield from rollout_figures(store.rollouts.desired(), now)
-    alive = store.replicas.alive(now - settings.rollout.dead_after_s)
+    alive = store.replicas.alive(settings.rollout.dead_after_s)
     yield labelled(
         "errata_replica_generation",
         "The newest rollout generation that the replica holds",
