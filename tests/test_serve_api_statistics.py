@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 from records import correction, response, running
-from served import Served, error, serving
+from served import Served, error, serving, wait_until
 
 from align.state.wanted_responses import IMPORTED
 
@@ -36,6 +37,27 @@ def test_without_anything_there_are_thirty_empty_days(served: Served) -> None:
     assert (found["object"], found["adapters"]) == ("statistics", [])
     assert set(found["kinds"].values()) == {0}
     assert found["next_run"] == {"new_corrections": 0, "needed": 7, "is_running": False}
+
+
+def test_a_count_that_takes_long_is_the_one_before_and_says_so(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = statistics(served)
+    assert before["counted"] == pytest.approx(time.time(), abs=60)
+    count, may_end = served.store.statistics.by_day, threading.Event()
+
+    def count_for_long(*asked: int) -> Any:
+        may_end.wait()
+        return count(*asked)
+
+    monkeypatch.setattr(served.store.statistics, "by_day", count_for_long)
+    served.store.responses.add(response("r1", created=time.time()))
+    try:
+        found = statistics(served)
+        assert (found["days"], found["counted"]) == (before["days"], before["counted"])
+    finally:
+        may_end.set()
+    wait_until(lambda: statistics(served)["days"][-1]["answers"] == 1)
 
 
 def test_a_version_s_share_of_corrected_answers_has_its_interval(served: Served) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from pathlib import Path
 
@@ -12,10 +13,11 @@ from fake_engine import FakeEngine
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from records import adapter_row, correction, response
+from served import wait_until
 from sqlalchemy import update
 
 from align.state import Replica, Store, schema
-from serve.metrics import ReplicaMetrics, deployment_page
+from serve.metrics import ReplicaMetrics, StoreCollector, deployment_page
 from serve.metrics.runs import last_in_a_row
 from serve.settings import Settings
 
@@ -74,7 +76,7 @@ def test_a_replica_serves_its_own_page_until_it_closes(metrics: ReplicaMetrics) 
 
 
 def test_pages_are_joined_and_told_apart(store: Store, metrics: ReplicaMetrics) -> None:
-    text = deployment_page(store, SETTINGS, {"a": page(metrics), "b": page(metrics)}).decode()
+    text = deployment_page(StoreCollector(store, SETTINGS), {"a": page(metrics), "b": page(metrics)}).decode()
     types = re.findall(r"^# TYPE (\S+) (\S+)", text, re.M)
     assert len({name for name, _ in types}) == len(types), "each family stands once"
     assert dict(types)["errata_responses_total"] == "counter"
@@ -97,7 +99,7 @@ def test_the_stores_figures_are_there_once(store: Store, metrics: ReplicaMetrics
     store.erasures.correction("c1")
     store.corrections.add(correction("c3", status="quarantined", reason="burst"))
     store.runs.request("request")
-    figures = values(deployment_page(store, SETTINGS, {"a": page(metrics)}).decode())
+    figures = values(deployment_page(StoreCollector(store, SETTINGS), {"a": page(metrics)}).decode())
     assert figures["errata_corrections", "status=accepted"] == 1.0
     assert figures["errata_recorded_responses", "adapter=base"] == 1.0
     assert figures["errata_corrected_responses", "adapter=base"] == 1.0
@@ -108,9 +110,39 @@ def test_the_stores_figures_are_there_once(store: Store, metrics: ReplicaMetrics
     assert figures["errata_new_corrections_needed",] == SETTINGS.alignment.min_corrections
 
 
+def test_a_scrape_does_not_wait_for_a_count_of_whole_tables(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_end = threading.Event()
+    count = store.outcomes.count_corrected
+
+    def count_for_long() -> dict[str, int]:
+        may_end.wait()
+        return count()
+
+    monkeypatch.setattr(store.outcomes, "count_corrected", count_for_long)
+    shared = StoreCollector(store, SETTINGS)
+    store.responses.add(response("r1"))
+    store.corrections.add(correction("c1"))
+    try:
+        text = deployment_page(shared, {}).decode()
+        assert "errata_corrected_responses" in text, "the family is known"
+        figures = values(text)
+        assert not {name for name, *_ in figures} & {"errata_corrections", "errata_counted_timestamp_seconds"}
+        assert figures["errata_new_corrections",] == 1.0
+    finally:
+        may_end.set()
+    wait_until(
+        lambda: values(deployment_page(shared, {}).decode()).get(
+            ("errata_corrected_responses", "adapter=base")
+        )
+    )
+    assert ("errata_counted_timestamp_seconds",) in values(deployment_page(shared, {}).decode())
+
+
 def test_figures_of_runs_are_those_of_the_newest_ones(store: Store) -> None:
     def figures() -> dict[tuple[str, ...], float]:
-        return values(deployment_page(store, SETTINGS, {}).decode())
+        return values(deployment_page(StoreCollector(store, SETTINGS), {}).decode())
 
     assert not {"errata_run_heartbeat_timestamp_seconds", "errata_training_loss"} & {
         one[0] for one in figures()
@@ -154,7 +186,7 @@ def test_the_last_runs_that_ended_alike_are_counted(statuses: list[str], expecte
 
 def test_figures_of_a_rollout_tell_who_answers_and_who_is_behind(store: Store) -> None:
     def figures() -> dict[tuple[str, ...], float]:
-        return values(deployment_page(store, SETTINGS, {}).decode())
+        return values(deployment_page(StoreCollector(store, SETTINGS), {}).decode())
 
     adapter_row(store)
     adapter_row(store)

@@ -50,7 +50,7 @@ def metrics() -> list[tuple[str, str, list[str], str]]:
             (one.name, one.type, list(getattr(one, "_labelnames", ())), one.documentation)
             for one in StoreCollector(store, settings).collect()
         ]
-        page = deployment_page(store, settings, {}).decode()
+        page = deployment_page(StoreCollector(store, settings), {}).decode()
         store.close()
     if "errata_replicas " in page:
         found.append(("errata_replicas", "gauge", [], "Replicas that answered this scrape"))

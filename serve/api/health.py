@@ -13,7 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.concurrency import run_in_threadpool
 
 from align.state.replicas import Replica as ReplicaRow
-from serve.metrics import deployment_page
+from serve.metrics import StoreCollector, deployment_page
 from serve.replica import Replica
 
 from .schema import HealthAnswer, MetricsTarget, ReadinessAnswer
@@ -24,6 +24,7 @@ BEHIND: Documented = {503: {"model": ReadinessAnswer, "description": "It does no
 
 def health_router(replica: Replica) -> APIRouter:
     router, dead_after_s = APIRouter(), replica.settings.rollout.dead_after_s
+    shared = StoreCollector(replica.store, replica.settings)
 
     @router.get("/healthz")
     async def healthz() -> HealthAnswer:
@@ -66,7 +67,7 @@ def health_router(replica: Replica) -> APIRouter:
             if isinstance(answer, httpx.Response) and answer.status_code == 200
         }
         pages[replica.id] = own
-        page = await run_in_threadpool(deployment_page, replica.store, replica.settings, pages)
+        page = await run_in_threadpool(deployment_page, shared, pages)
         return Response(page, media_type=CONTENT_TYPE_LATEST)
 
     return router

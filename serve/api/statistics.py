@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
@@ -12,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from align.state import Store
 from align.state.statistics import DAY_S, Day, Tally
 from align.wilson import wilson
+from serve.metrics import Counted
 from serve.replica import Replica
 
 from .auth import may_chat
@@ -22,29 +25,50 @@ FIRST_DAY = date(1970, 1, 1)
 
 
 def statistics_router(replica: Replica) -> APIRouter:
-    router, store = APIRouter(prefix="/v1/statistics"), replica.store
+    router, statistics = APIRouter(prefix="/v1/statistics"), _Statistics(replica.store)
 
     @router.get("", dependencies=[Depends(may_chat)], responses=refusals(400))
     async def count(query: Annotated[StatisticsQuery, Query()]) -> StatisticsAnswer:
         """Answers and corrections by day, kinds of what was wrong, corrected answers by version, the next run."""
         needed = replica.settings.alignment.min_corrections
-        return await run_in_threadpool(_statistics, store, query.days, needed)
+        return await run_in_threadpool(statistics.of, query.days, needed)
 
     return router
 
 
-def _statistics(store: Store, num_days: int, needed: int) -> StatisticsAnswer:
+class _Statistics:
+    """Remembers what it counted, where that takes long."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._versions = Counted(store.statistics.by_version)
+        self._days: dict[int, Counted[_Days]] = {}  # by how many they are
+
+    def of(self, num_days: int, needed: int) -> StatisticsAnswer:
+        days = self._days.setdefault(num_days, Counted(partial(_count_days, self._store, num_days))).some()
+        versions = self._versions.some()
+        return StatisticsAnswer(
+            counted=min(days.begun, versions.begun),
+            days=[_day(day) for day in days.value.days],
+            kinds=days.value.kinds,
+            adapters=[_version(tally) for tally in versions.value],
+            next_run=NextRun(
+                new_corrections=self._store.corrections.count_after(self._store.runs.learned_up_to()),
+                needed=needed,
+                is_running=bool(self._store.runs.under_way()),
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class _Days:
+    days: list[Day]
+    kinds: dict[str, int]
+
+
+def _count_days(store: Store, num_days: int) -> _Days:
     today = int(time.time() // DAY_S)
-    return StatisticsAnswer(
-        days=[_day(day) for day in store.statistics.by_day(today, num_days)],
-        kinds=store.statistics.kinds(today, num_days),
-        adapters=[_version(tally) for tally in store.statistics.by_version()],
-        next_run=NextRun(
-            new_corrections=store.corrections.count_after(store.runs.learned_up_to()),
-            needed=needed,
-            is_running=bool(store.runs.under_way()),
-        ),
-    )
+    return _Days(store.statistics.by_day(today, num_days), store.statistics.kinds(today, num_days))
 
 
 def _day(day: Day) -> DayAnswer:

@@ -9,16 +9,13 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from align.state import Store
-from serve.settings import Settings
-
 from .store import StoreCollector
 
 
-def deployment_page(store: Store, settings: Settings, pages: Mapping[str, str]) -> bytes:
+def deployment_page(shared: StoreCollector, pages: Mapping[str, str]) -> bytes:
     """One exposition of the store's figures and of each replica's page, told apart by a `replica` label."""
     registry = CollectorRegistry()
-    registry.register(StoreCollector(store, settings))
+    registry.register(shared)
     registry.register(_Gathered(pages))
     return generate_latest(registry)
 

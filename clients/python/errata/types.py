@@ -133,8 +133,12 @@ class NextRun(BaseModel):
 
 
 class Statistics(BaseModel):
-    """Counts, the oldest day first; `kinds` counts accepted spans by their kind."""
+    """Counts, the oldest day first; `kinds` counts accepted spans by their kind.
 
+    Of a large store they are of some time ago: as it was at `counted`, in seconds since the epoch.
+    """
+
+    counted: float
     days: list[Day]
     kinds: dict[str, int]
     adapters: list[VersionStatistics]

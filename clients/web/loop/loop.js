@@ -5,7 +5,7 @@ import { adaptersView, rolloutView } from "./adapters.js";
 import "./board/board.js";
 import { confirmed } from "./confirmation.js";
 import { runsView, UNDER_WAY } from "./runs.js";
-import { byDay, byKind, byVersion, nextRunView } from "./statistics.js";
+import { agedView, byDay, byKind, byVersion, nextRunView } from "./statistics.js";
 
 const SOON_MS = 1000;
 const LATER_MS = 10_000;
@@ -100,6 +100,7 @@ function screen({ statistics, runs, adapters, comparison, stories, problem }, ch
     ${problem ? html`<p class="notice is-problem" role="alert">${problem}</p>` : nothing}
     ${statistics && told
       ? html`<div class="two">${nextRunView(statistics.next_run, act.start)} ${rolloutView(told, comparison, act)}</div>
+          ${agedView(statistics.counted)}
           <div class="figures">${byDay(statistics.days)} ${byVersion(statistics.adapters)}</div>
           <div class="two is-uneven">${runsView(runs, act)} ${byKind(statistics.kinds)}</div>
           ${adaptersView(told, chosen, act)}`

@@ -1,8 +1,10 @@
 /** How much is corrected, day by day and version by version. */
 
-import { html } from "../vendor/lit-html/lit-html.js";
+import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { intervals, lines } from "./charts.js";
 import "./figure.js";
+
+const OLD_S = 60;
 
 export function nextRunView({ new_corrections, needed, is_running }, start) {
   return html`<section class="card next-run">
@@ -15,6 +17,12 @@ export function nextRunView({ new_corrections, needed, is_running }, start) {
     </div>
     <button type="button" @click=${start}>Learn now</button>
   </section>`;
+}
+
+/** Large stores are not counted anew each time; `counted` is in seconds. */
+export function agedView(counted) {
+  if (Date.now() / 1000 - counted < OLD_S) return nothing;
+  return html`<p class="quiet">Answers and corrections as they were at ${new Date(counted * 1000).toLocaleTimeString()}.</p>`;
 }
 
 export function byDay(days) {

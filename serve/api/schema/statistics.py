@@ -46,6 +46,9 @@ class StatisticsAnswer(BaseModel):
     """Of what this server answered and still has; what was imported counts for the next run only."""
 
     object: Literal["statistics"] = "statistics"
+    counted: float = Field(
+        description="When counting began, in Unix seconds: of a large store some time ago; `next_run` is of now"
+    )
     days: list[DayAnswer] = Field(description="The oldest first")
     kinds: dict[str, int] = Field(description="Accepted spans of these days, by their kind")
     adapters: list[VersionAnswer]
