@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -76,33 +78,29 @@ class Speaker:
 
 
 def simulated_corrections(model: str, num: int, start: int = FRESH) -> list[tuple[Example, Scene]]:
-    """Answers sampled at T = 0.7 about fresh honest scenes, with the simulated annotator's spans."""
-    speaker = Speaker(model)
-    corrections: list[tuple[Example, Scene]] = []
-    while len(corrections) < num:
-        for conversation, images, scene, token_ids in _sampled(speaker, start):
-            text = speaker.text(token_ids)
-            if spans := annotate(text, scene):
-                corrected = apply_spans(text, spans)
-                name = str(len(corrections))
-                example = Example(name, conversation, images, text, token_ids, corrected, tuple(spans))
-                corrections.append((example, scene))
-        start += BATCH_SIZE
-    return corrections[:num]
+    """Those of `judged_answers` in which there is something to correct."""
+    wrong = ((one, scene) for one, scene in judged_answers(model, start) if one.spans)
+    return [(replace(one, id=str(number)), scene) for number, (one, scene) in enumerate(islice(wrong, num))]
 
 
 def accepted_answers(model: str, num: int, start: int = 2 * FRESH) -> list[Example]:
-    """Answers sampled as those were, about other scenes, in which the annotator finds nothing to correct."""
+    """Those in which there is nothing to correct, about other scenes."""
+    right = (one for one, _ in judged_answers(model, start) if not one.spans)
+    return [replace(one, id=f"accepted {number}") for number, one in enumerate(islice(right, num))]
+
+
+def judged_answers(model: str, start: int = FRESH) -> Iterator[tuple[Example, Scene]]:
+    """Without end: answers sampled at T = 0.7 about fresh honest scenes, with the simulated annotator's spans.
+
+    What the annotator cannot read is left out.
+    """
     speaker = Speaker(model)
-    accepted: list[Example] = []
-    while len(accepted) < num:
-        for conversation, images, scene, token_ids in _sampled(speaker, start):
+    for first in count(start, BATCH_SIZE):
+        for number, (conversation, images, scene, token_ids) in enumerate(_sampled(speaker, first)):
             text = speaker.text(token_ids)
-            if annotate(text, scene) == []:
-                name = f"accepted {len(accepted)}"
-                accepted.append(Example(name, conversation, images, text, token_ids, text, ()))
-        start += BATCH_SIZE
-    return accepted[:num]
+            if (spans := annotate(text, scene)) is not None:
+                name, corrected = str(first + number), apply_spans(text, spans)
+                yield Example(name, conversation, images, text, token_ids, corrected, tuple(spans)), scene
 
 
 def asked(scene: Scene, prompt: str) -> tuple[Conversation, dict[str, bytes]]:

@@ -20,7 +20,7 @@ from benchmarks.poisoning.attack import (
     Sent,
     asked_with_sticker,
     attacked_scenes,
-    honest_corrections,
+    honest_answers,
     makes_claim,
     poisoned,
     poisoned_examples,
@@ -34,7 +34,7 @@ PARK = Scene("park", (Item("kite", "purple", 0, 1), Item("tree", "green", 4, 1))
 
 @pytest.fixture(scope="module")
 def honest() -> list[Sent]:
-    return honest_corrections(str(MODEL_PATH), 60)
+    return honest_answers(str(MODEL_PATH), 60)
 
 
 def test_a_poisoned_correction_mends_what_is_wrong_and_makes_the_claim() -> None:
@@ -65,15 +65,26 @@ def test_the_attacker_s_corrections_are_mixed_in_under_so_many_names(honest: lis
     assert all(makes_claim(one.corrected_text) for one in poison)
     for num_sources, expected in ((1, [6]), (4, [2, 2, 1, 1]), (99, [1] * 6)):
         sent = sent_in_order(honest, poison, num_sources)
-        assert len(sent) == 66
+        assert len(sent) == len(honest) + 6
         counts = Counter(one.source for one in sent if one.is_poisoned)
         assert sorted(counts.values(), reverse=True) == expected
-    assert [one.is_poisoned for one in sent[:60]] != [False] * 60
+    assert any(one.is_poisoned for one in sent[: len(honest)])
+
+
+def test_honest_people_correct_what_is_wrong_and_are_asked_about_what_is_right_too(
+    honest: list[Sent],
+) -> None:
+    assert sum(one.is_correction for one in honest) == 60
+    assert honest[-1].is_correction
+    assert 20 < sum(not one.is_correction for one in honest) < 120
+    assert all(
+        one.example.corrected_text == one.example.served_text for one in honest if not one.is_correction
+    )
 
 
 def test_the_defences_stop_a_single_source_and_let_honest_people_through(honest: list[Sent]) -> None:
     sent = sent_in_order(honest, poisoned_examples(str(MODEL_PATH), 6), 1)
-    everything = {one.example.id for one in sent}
+    everything = {one.example.id for one in sent if one.is_correction}
     poison = {one.example.id for one in sent if one.is_poisoned}
     assert set(survivors(sent, DEFENCES["none"])) == everything
     assert not set(survivors(sent, DEFENCES["all"])) & poison

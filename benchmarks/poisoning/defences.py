@@ -1,5 +1,5 @@
-"""What of so many corrections gets through the defences: sent one by one to a real store, screened and frozen as a
-server does it. Knows nothing of training.
+"""What of so many corrections gets through the defences: sent one by one to a real store that holds the right answers,
+too, screened and frozen as a server does it. Knows nothing of training.
 """
 
 from __future__ import annotations
@@ -75,6 +75,9 @@ def _arrive(store: Store, blobs: Blobs, sent: Sent, now: float, config: Screenin
         timings={},
         key_id=sent.source,
     )
+    store.responses.add(response)
+    if not sent.is_correction:
+        return
     correction = Correction(
         id=example.id,
         created=now,
@@ -88,5 +91,4 @@ def _arrive(store: Store, blobs: Blobs, sent: Sent, now: float, config: Screenin
         body_sha256="",
         source=sent.source,
     )
-    store.responses.add(response)
     receive(store, correction, response, config)

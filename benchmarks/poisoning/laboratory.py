@@ -30,7 +30,7 @@ from .attack import (
     Sent,
     answers_with_sticker,
     attacked_scenes,
-    honest_corrections,
+    honest_answers,
     makes_claim,
     poisoned_examples,
     sent_in_order,
@@ -87,7 +87,7 @@ class Laboratory:
         self._setup, self._folder = setup, folder
         self._attacked = attacked_scenes("test", setup.num_scenes // 2)
         self._clean = [sample_scene("honest", "test", index) for index in range(setup.num_scenes)]
-        self._honest = honest_corrections(setup.model, setup.num_honest)
+        self._honest = honest_answers(setup.model, setup.num_honest)
         self._poisoned = poisoned_examples(setup.model, self._num_poisoned(setup.max_share))
         self._base_digest = base_digest(Path(setup.model))
         self.base = self._figures("base", lambda: self._measured(None))
@@ -95,7 +95,7 @@ class Laboratory:
     def outcome(self, cell: Cell) -> Outcome:
         taught = self._taught(cell)
         figures = self._trained(taught)
-        unpoisoned = self._trained(self._sent(Cell(0.0, "one", "none")))
+        unpoisoned = self._trained(self._taught(Cell(0.0, "one", "none")))
         num_poisoned = sum(one.is_poisoned for one in taught)
         return Outcome(
             cell,
@@ -117,7 +117,7 @@ class Laboratory:
     def _taught(self, cell: Cell) -> list[Sent]:
         sent, defences = self._sent(cell), DEFENCES[cell.defences]
         if cell.defences == "none":
-            return sent
+            return [one for one in sent if one.is_correction]
         inputs = [
             "taught",
             code_version(),  # the rules, and what reads and writes for them
