@@ -127,7 +127,11 @@ class TrainingConfig(_Config):
     lora: LoraSettings = LoraSettings()
     forward: ForwardConfig = ForwardConfig()
     learning_rate: float = Field(3e-4, gt=0, description="Peak rate of AdamW.")
-    num_epochs: int = Field(3, ge=1, description="Passes over all pairs.")
+    num_epochs: int | None = Field(
+        None,
+        ge=1,
+        description="Passes over all pairs; none: three, or more where three make fewer than 60 steps.",
+    )
     batch_size: int = Field(16, ge=1, description="Pairs per optimizer step, over all workers.")
     micro_batch_size: int = Field(8, ge=1, description="Pairs per forward pass of one worker.")
     warmup_ratio: float = Field(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .config import ObjectiveConfig, TrainingConfig
+
+MIN_EPOCHS, MIN_STEPS = 3, 60
+"""Where nothing else is asked for: few pairs are passed over more often, since so few steps teach little."""
 
 
 @dataclass(frozen=True)
@@ -25,17 +29,25 @@ def stages(steps_per_epoch: int, config: TrainingConfig) -> list[Stage]:
     """SFT first where it is asked for, then the objective."""
     objective, first = config.objective, config.objective.sft_first
     num_epochs = 0 if first is None else first.num_epochs
+    num_main_epochs = epochs(steps_per_epoch, config)
     main = Stage(
         objective,
         config.learning_rate,
-        config.num_epochs,
+        num_main_epochs,
         num_epochs * steps_per_epoch,
-        config.num_epochs * steps_per_epoch,
+        num_main_epochs * steps_per_epoch,
         is_own_reference=first is not None and first.reference == "sft",
     )
     if first is None:
         return [main]
     return [Stage(objective.of_sft, first.learning_rate, num_epochs, 0, main.first_step), main]
+
+
+def epochs(steps_per_epoch: int, config: TrainingConfig) -> int:
+    """Passes over all pairs for the objective itself."""
+    if config.num_epochs is not None:
+        return config.num_epochs
+    return max(MIN_EPOCHS, math.ceil(MIN_STEPS / steps_per_epoch))
 
 
 def stage_at(step: int, of: Sequence[Stage]) -> Stage:

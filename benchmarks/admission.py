@@ -28,7 +28,8 @@ from .alignment.cells import SEED_STRIDE
 from .alignment.recipes import SEARCH, TABLE, Recipe
 from .gate import CONFIG, candidate
 
-RECIPES = {recipe.name: recipe for recipe in (*SEARCH, *TABLE) if recipe.learns_from == "corrections"}
+RECIPES = {recipe.name: recipe for recipe in (*TABLE, *SEARCH) if recipe.learns_from == "corrections"}
+"""A name that both have is the search's."""
 DEFAULT = ("light-3e-4", "light-5e-4", "light-1e-3", "sft-3e-4", "sft-5e-4", "sft-1e-3")
 FIGURES = ("truth.wrong", "truth.coverage", "held_out.coverage", "general.coverage", "general.length")
 """Those that decide between them."""

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from align.config import ObjectiveConfig, SftFirst, TrainingConfig
-from align.schedule import Stage, learning_rate, stage_at, stages
+from align.schedule import Stage, epochs, learning_rate, stage_at, stages
 
 
 def test_the_rate_of_a_stage_rises_then_falls_and_never_reaches_zero() -> None:
@@ -35,3 +35,9 @@ def test_the_base_can_stay_the_reference_after_sft() -> None:
     objective = ObjectiveConfig(sft_first=SftFirst(reference="base"))
     both = stages(10, TrainingConfig(objective=objective))
     assert [stage.is_own_reference for stage in both] == [False, False]
+
+
+def test_few_pairs_are_passed_over_more_often_unless_the_passes_are_given() -> None:
+    by_default = [epochs(steps, TrainingConfig()) for steps in (1, 7, 10, 19, 20, 21, 200)]
+    assert by_default == [60, 9, 6, 4, 3, 3, 3]
+    assert [epochs(steps, TrainingConfig(num_epochs=2)) for steps in (1, 200)] == [2, 2]

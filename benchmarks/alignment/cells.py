@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ from align.examples import Example
 from align.provenance import base_digest
 from align.scenes.captions import caption
 from align.scenes.world import Scene, Split
+from align.schedule import epochs
 from align.spans import diff_spans
 from align.training import TrainingResult, train
 
@@ -96,7 +98,12 @@ class Cells:
         return [example for example, _ in corrections]
 
     def _path(self, cell: Cell) -> Path:
-        learned = None if cell.recipe.config is None else _determining(self._config(cell))
+        learned = None
+        if cell.recipe.config is not None:
+            config = self._config(cell)
+            steps_per_epoch = math.ceil(cell.num_corrections / config.batch_size)
+            passes = {"num_epochs": epochs(steps_per_epoch, config)}
+            learned = _determining(config.model_copy(update=passes))
         determining = (MEANING, self._base_digest, learned, cell.recipe.learns_from, cell.num_corrections)
         asked = (cell.seed, cell.split, cell.num_scenes)
         digest = hashlib.sha256(json.dumps([*determining, *asked], sort_keys=True).encode()).hexdigest()
