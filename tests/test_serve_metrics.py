@@ -193,7 +193,10 @@ def test_figures_of_a_rollout_tell_who_answers_and_who_is_behind(store: Store) -
     now = time.time()
     store.replicas.report(Replica("a", now, "", 1, None, []))
     store.replicas.report(Replica("b", now, "", 0, None, []))
-    store.replicas.report(Replica("dead", now - 3600, "", 0, None, []))
+    store.replicas.report(Replica("dead", now, "", 0, None, []))
+    with store.database.write() as connection:  # reports are of the moment, by the database's clock
+        of_the_dead = schema.replicas.c.id == "dead"
+        connection.execute(update(schema.replicas).where(of_the_dead).values(heartbeat=now - 3600))
     first = store.rollouts.propose("v0001").generation
     assert 0 <= figures()["errata_rollout_preparing_seconds",] < 60
     store.rollouts.abandon(first, "no")
