@@ -29,7 +29,7 @@ def aligners(settings: Settings) -> Iterator[MakeAligner]:
     """Makes them, with other settings by name; their threads end with it. The first has the lease."""
     with ExitStack() as stack:
 
-        def make(lease_s: float = 600.0, **changes: Any) -> Aligner:
+        def make(lease_s: float = 100.0, **changes: Any) -> Aligner:
             aligner = Aligner(settings.model_copy(update=changes), lease_s)
             stack.callback(aligner.stop)
             aligner.lease.step()

@@ -66,3 +66,9 @@ def test_the_database_s_clock_goes_on_within_a_transaction(store: Store) -> None
         time.sleep(0.05)
         assert connection.execute(select(clock())).scalar_one() - first >= 0.04
     assert first == pytest.approx(time.time(), abs=60)
+
+
+def test_a_lease_that_others_would_take_for_lost_is_not_given(store: Store) -> None:
+    with pytest.raises(ValueError, match="would take one of more than 120 s for lost"):
+        store.leases.take("aligner", "ada", 121.0)
+    assert store.leases.take("aligner", "ben", 120.0)

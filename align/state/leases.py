@@ -24,7 +24,14 @@ class Leases:
         self._database = database
 
     def take(self, name: str, holder: str, seconds: float) -> bool:
-        """Whether `holder` has it for so many seconds from now on: it was free, had expired, or was its own."""
+        """Whether `holder` has it for so many seconds from now on: it was free, had expired, or was its own.
+
+        Raises `ValueError` where these are more than `LONGEST_S`.
+        """
+        if seconds > LONGEST_S:
+            raise ValueError(
+                f"a lease of {seconds:g} s: others would take one of more than {LONGEST_S:g} s for lost"
+            )
         values = {"holder": holder, "expires": clock() + seconds}
         is_over = (TABLE.c.expires <= clock()) | (TABLE.c.expires > clock() + seconds + LONGEST_S)
         is_to_have = (TABLE.c.holder == holder) | is_over
