@@ -128,9 +128,12 @@ class TrainingConfig(_Config):
     forward: ForwardConfig = ForwardConfig()
     learning_rate: float = Field(3e-4, gt=0, description="Peak rate of AdamW.")
     num_epochs: int | None = Field(
-        None,
-        ge=1,
-        description="Passes over all pairs; none: three, or more where three make fewer than 60 steps.",
+        None, ge=1, description="Passes over all pairs; none: three, or as many as make `min_steps`."
+    )
+    min_steps: int = Field(
+        40,
+        ge=0,
+        description="Optimizer steps at least, where `num_epochs` is none: few pairs are read more often.",
     )
     batch_size: int = Field(16, ge=1, description="Pairs per optimizer step, over all workers.")
     micro_batch_size: int = Field(8, ge=1, description="Pairs per forward pass of one worker.")

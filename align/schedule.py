@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from .config import ObjectiveConfig, TrainingConfig
 
-MIN_EPOCHS, MIN_STEPS = 3, 60
-"""Where nothing else is asked for: few pairs are passed over more often, since so few steps teach little."""
+MIN_EPOCHS = 3
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ def epochs(steps_per_epoch: int, config: TrainingConfig) -> int:
     """Passes over all pairs for the objective itself."""
     if config.num_epochs is not None:
         return config.num_epochs
-    return max(MIN_EPOCHS, math.ceil(MIN_STEPS / steps_per_epoch))
+    return max(MIN_EPOCHS, math.ceil(config.min_steps / steps_per_epoch))
 
 
 def stage_at(step: int, of: Sequence[Stage]) -> Stage:

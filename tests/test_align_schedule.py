@@ -38,6 +38,6 @@ def test_the_base_can_stay_the_reference_after_sft() -> None:
 
 
 def test_few_pairs_are_passed_over_more_often_unless_the_passes_are_given() -> None:
-    by_default = [epochs(steps, TrainingConfig()) for steps in (1, 7, 10, 19, 20, 21, 200)]
-    assert by_default == [60, 9, 6, 4, 3, 3, 3]
+    at_least_60 = TrainingConfig(min_steps=60)
+    assert [epochs(steps, at_least_60) for steps in (1, 7, 10, 19, 20, 21, 200)] == [60, 9, 6, 4, 3, 3, 3]
     assert [epochs(steps, TrainingConfig(num_epochs=2)) for steps in (1, 200)] == [2, 2]

@@ -102,7 +102,7 @@ class Cells:
         if cell.recipe.config is not None:
             config = self._config(cell)
             steps_per_epoch = math.ceil(cell.num_corrections / config.batch_size)
-            passes = {"num_epochs": epochs(steps_per_epoch, config)}
+            passes = {"num_epochs": epochs(steps_per_epoch, config), "min_steps": 0}
             learned = _determining(config.model_copy(update=passes))
         determining = (MEANING, self._base_digest, learned, cell.recipe.learns_from, cell.num_corrections)
         asked = (cell.seed, cell.split, cell.num_scenes)

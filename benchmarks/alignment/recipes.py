@@ -32,9 +32,9 @@ def dense(learning_rate: float, **objective: Any) -> TrainingConfig:
     return config.model_copy(update={"objective": ObjectiveConfig.model_validate(PAPER | objective)})
 
 
-def at_least_60_steps(config: TrainingConfig) -> TrainingConfig:
-    """With few corrections more epochs than three: 200 of them fill 13 batches, and are passed over five times."""
-    return config.model_copy(update={"num_epochs": None})
+def at_least(min_steps: int, config: TrainingConfig) -> TrainingConfig:
+    """With few corrections more epochs than three: 200 of them fill 13 batches."""
+    return config.model_copy(update={"num_epochs": None, "min_steps": min_steps})
 
 
 def sft(learning_rate: float) -> TrainingConfig:
@@ -47,22 +47,33 @@ FIRST = {"sft_first": {"num_epochs": 2, "learning_rate": 5e-4}}
 
 TABLE: tuple[Recipe, ...] = (
     DEFAULT,
-    Recipe("sft", "SFT on corrected answers, rate 5e-4", at_least_60_steps(sft(5e-4))),
-    Recipe("sft-3e-4", "SFT on corrected answers, rate 3e-4", at_least_60_steps(sft(3e-4))),
-    Recipe("ceiling", "SFT on true captions (ceiling)", at_least_60_steps(sft(5e-4)), "true captions"),
+    Recipe("sixty-steps", "the default with 60 steps at least", at_least(60, dense(3e-4, **ANCHORED))),
+    Recipe("three-epochs", "the default with three epochs, however few steps", dense(3e-4, **ANCHORED)),
+    Recipe("sft", "SFT on corrected answers, rate 5e-4, 60 steps at least", at_least(60, sft(5e-4))),
+    Recipe("sft-3e-4", "SFT on corrected answers, rate 3e-4, 60 steps at least", at_least(60, sft(3e-4))),
+    Recipe(
+        "ceiling",
+        "SFT on true captions (ceiling), 60 steps at least",
+        at_least(60, sft(5e-4)),
+        "true captions",
+    ),
     Recipe("dpo", "DPO", dense(5e-4, **SUMS, gamma=1.0)),
     Recipe("dense-paper", "dense DPO, paper form", dense(5e-4)),
     Recipe("dense-released", "dense DPO, paper form, released weights", dense(5e-4, weighting="released")),
     Recipe("dense-sums", "dense DPO, sums", dense(5e-4, **SUMS, gamma=1.1)),
     Recipe("dense-anchored", "dense DPO, paper form, with anchor", dense(2e-4, anchor_weight=1.0)),
-    Recipe("light-5e-4", "the default's form, rate 5e-4", at_least_60_steps(dense(5e-4, **ANCHORED))),
+    Recipe(
+        "light-5e-4",
+        "the default's form, rate 5e-4, 60 steps at least",
+        at_least(60, dense(5e-4, **ANCHORED)),
+    ),
     Recipe("sft-first", "SFT first, then dense DPO with anchor", dense(2e-4, **ANCHORED, **FIRST)),
 )
 
 SEARCH: tuple[Recipe, ...] = (
     Recipe("sft-3e-4", "SFT, rate 3e-4", sft(3e-4)),
     Recipe("sft-5e-4", "SFT, rate 5e-4", sft(5e-4)),
-    Recipe("sft-5e-4-60", "SFT, rate 5e-4, 60 steps at least", at_least_60_steps(sft(5e-4))),
+    Recipe("sft-5e-4-60", "SFT, rate 5e-4, 60 steps at least", at_least(60, sft(5e-4))),
     Recipe("sft-1e-3", "SFT, rate 1e-3", sft(1e-3)),
     Recipe("sft-2e-3", "SFT, rate 2e-3", sft(2e-3)),
     Recipe("paper-2e-4", "dense DPO, paper form, rate 2e-4", dense(2e-4)),
@@ -72,8 +83,9 @@ SEARCH: tuple[Recipe, ...] = (
     Recipe("leash-5e-4", "the same, beta 5, rate 5e-4", dense(5e-4, anchor_weight=1.0, beta=5.0)),
     Recipe("leash-1e-3", "the same, beta 5, rate 1e-3", dense(1e-3, anchor_weight=1.0, beta=5.0)),
     Recipe("light-3e-4", "a tenth of dense DPO beside SFT, beta 5, rate 3e-4", dense(3e-4, **ANCHORED)),
-    Recipe("light-3e-4-60", "the same, 60 steps at least", at_least_60_steps(dense(3e-4, **ANCHORED))),
+    Recipe("light-3e-4-40", "the same, 40 steps at least", at_least(40, dense(3e-4, **ANCHORED))),
+    Recipe("light-3e-4-60", "the same, 60 steps at least", at_least(60, dense(3e-4, **ANCHORED))),
     Recipe("light-5e-4", "a tenth of dense DPO beside SFT, beta 5, rate 5e-4", dense(5e-4, **ANCHORED)),
-    Recipe("light-5e-4-60", "the same, 60 steps at least", at_least_60_steps(dense(5e-4, **ANCHORED))),
+    Recipe("light-5e-4-60", "the same, 60 steps at least", at_least(60, dense(5e-4, **ANCHORED))),
     Recipe("light-1e-3", "a tenth of dense DPO beside SFT, beta 5, rate 1e-3", dense(1e-3, **ANCHORED)),
 )
