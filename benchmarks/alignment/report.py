@@ -92,7 +92,8 @@ def _estimate(of: Figures, name: str, scale: float = 100, digits: int = 1) -> st
 
 def plot(rows: Rows, base: Figures, recipes: Sequence[Recipe], path: Path) -> None:
     """Hallucinated answers and coverage against the number of corrections, with the intervals."""
-    figure, panels = plt.subplots(1, 2, figsize=(11, 5.5), layout="constrained")
+    figure, panels = plt.subplots(1, 2, figsize=(11, 6), layout="constrained")
+    colours = plt.get_cmap("tab20")
     for panel, name, label in (
         (panels[0], "hallucinated", "answers with a wrong claim, %"),
         (panels[1], "coverage", "objects of the scene that are named, %"),
@@ -112,9 +113,7 @@ def plot(rows: Rows, base: Figures, recipes: Sequence[Recipe], path: Path) -> No
                 (below, above),
                 label=recipe.title,
                 marker="o",
-                color=f"C{number}"
-                if number < 10
-                else "black",  # the eleventh of ten colours would be the first
+                color=colours(number),
                 linewidth=width,
                 capsize=2,
             )
@@ -126,7 +125,7 @@ def plot(rows: Rows, base: Figures, recipes: Sequence[Recipe], path: Path) -> No
         panel.grid(alpha=0.3)
     panels[0].set_yscale("log")
     figure.legend(
-        *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize="small"
+        *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize="small"
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
