@@ -101,6 +101,7 @@ def running(settings: Settings) -> Iterator[None]:
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
     # A dead proxy counts as dead after three looks, and by default there are ten seconds between two.
     os.environ.setdefault("RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S", "1")
+    os.environ.setdefault("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", "serve.proxy.middleware")
     import ray
 
     from . import deployments

@@ -84,6 +84,11 @@ def test_an_answer_that_broke_off_may_be_short_but_not_mixed() -> None:
     assert "mixed" in wrong_in(seen("a blue", failure="cut off"))[0]
 
 
+def test_no_question_is_refused_for_good() -> None:
+    assert wrong_in(seen("", failure="503: starting")) == wrong_in(seen("", failure="429: full")) == []
+    assert "404" in wrong_in(seen("", failure="404: no such path"))[0]
+
+
 def test_all_replicas_hold_and_say_what_is_in_force() -> None:
     holds = Replica("one", 0.0, "", 7, None, ["v0001"])
     lacks = Replica("two", 0.0, "", 6, None, [])

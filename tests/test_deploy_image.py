@@ -48,5 +48,7 @@ def test_both_stages_are_of_the_one_base_that_a_digest_can_pin() -> None:
 
 def test_a_cluster_runs_with_what_errata_up_sets() -> None:
     launch = (ROOT / "serve" / "launch.py").read_text()
-    for name, value in re.findall(r'os\.environ\.setdefault\("(\w+)", "(\w+)"\)', launch):
+    settings = re.findall(r'os\.environ\.setdefault\("(\w+)", "([\w.]+)"\)', launch)
+    assert len(settings) == launch.count("os.environ.setdefault(")
+    for name, value in settings:
         assert f"{name}={value}" in STAGES[-1]

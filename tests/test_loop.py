@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +43,7 @@ SCENES = [sample_scene("honest", "test", index) for index in range(40)]
 class Loop:
     settings: Settings
     stack: ExitStack
+    first_answers: list[httpx.Response]
 
     @property
     def address(self) -> str:
@@ -97,10 +98,29 @@ def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
         num_replicas=2,
         alignment=AlignmentSettings(min_corrections=NUM_CORRECTIONS),
     )
-    with ExitStack() as stack:
-        loop = Loop(settings, stack)
+    with ExitStack() as stack, ThreadPoolExecutor(1) as knocking:
+        loop = Loop(settings, stack, first_answers=[])
+        knocks = knocking.submit(knock, loop)
         loop.start()
+        knocks.result()
         yield loop
+
+
+def knock(loop: Loop) -> None:
+    """Ask for the models from before the start until they are told; `first_answers` has what was said to that."""
+    while not loop.first_answers or loop.first_answers[-1].status_code != 200:
+        with suppress(httpx.ConnectError):  # nobody listens yet
+            loop.first_answers.append(httpx.get(f"{loop.address}/v1/models", timeout=60, trust_env=False))
+        time.sleep(0.01)
+
+
+def test_whoever_asks_before_a_server_is_ready_is_told_to_ask_again(loop: Loop) -> None:
+    *too_early, answered = loop.first_answers
+    assert answered.status_code == 200
+    assert too_early
+    for answer in too_early:
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1"), answer.text
+        assert answer.json()["error"]["type"] == "server_error"
 
 
 def test_corrections_start_a_run_whose_adapter_is_admitted_and_changes_the_answers(loop: Loop) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,9 @@ from align.state.rollouts import Rollout
 from serve.drill.figures import mixture
 from serve.drill.load import Seen
 from serve.drill.references import References
+
+FINAL = re.compile(r"4(?!08|29)\d\d: ")
+"""How a failure begins after which no client asks again."""
 
 
 @dataclass
@@ -41,7 +45,10 @@ def answers_by_one_version(
     token_ids: Mapping[str, tuple[int, ...]],
     adapters: Mapping[str, str],
 ) -> list[str]:
-    """`token_ids` and `adapters` are those on record, by response id. What broke off may be short, never mixed."""
+    """`token_ids` and `adapters` are those on record, by response id.
+
+    What broke off may be short, never mixed, and no question is refused for good.
+    """
     wrong = []
     for one in seen:
         if one.failure is None:
@@ -52,6 +59,8 @@ def answers_by_one_version(
                 wrong.append(f"answer {one.response_id} was told to its end and is not on record")
             elif recorded != one.adapter:
                 wrong.append(f"answer {one.response_id} said {one.adapter}, its record says {recorded}")
+        elif FINAL.match(one.failure):
+            wrong.append(f"question {one.question} was refused: {one.failure}")
         elif one.text and not references[one.adapter or ""][one.question].text.startswith(one.text):
             wrong.append(
                 f"question {one.question} by {one.adapter} was mixed before it broke off: {one.text!r}"

@@ -70,13 +70,14 @@ async def rounds(
             subject.supervisor,
             rng,
         )
+        known: set[str] = set()
         async with asyncio.TaskGroup() as group:
             group.create_task(people.work(NUM_STREAMS))
             try:
                 for number in numbers:
                     if time.monotonic() > until:
                         break
-                    done = await _round(number, kinds[number % len(kinds)], target, service, subject)
+                    done = await _round(number, kinds[number % len(kinds)], target, service, subject, known)
                     on_round(done)
                     if any("not back" in violation for violation in done.violations):
                         break
@@ -84,7 +85,10 @@ async def rounds(
                 people.stop()
 
 
-async def _round(number: int, kind: str, target: Target, service: Service, subject: Subject) -> Round:
+async def _round(
+    number: int, kind: str, target: Target, service: Service, subject: Subject, known: set[str]
+) -> Round:
+    """`known` is what was wrong with corrections before: each round looks at all of them, and tells of it once."""
     people = target.people
     people.is_promoting = True
     await asyncio.sleep(target.rng.uniform(0.5, LONGEST_PAUSE_S))
@@ -103,7 +107,9 @@ async def _round(number: int, kind: str, target: Target, service: Service, subje
     seen = people.take()
     token_ids, adapters = _records(subject.store, [str(one.response_id) for one in seen if one.response_id])
     violations += answers_by_one_version(seen, subject.references, token_ids, adapters)
-    violations += corrections_kept(people.ledger, _stored(subject.store))
+    wrong = set(corrections_kept(people.ledger, _stored(subject.store))) - known
+    known |= wrong
+    violations += sorted(wrong)
     num_broken = sum(one.failure is not None for one in seen)
     return Round(number, kind, recovery_s, tuple(violations), len(seen), num_broken, len(people.ledger))
 
