@@ -4,24 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any, Protocol
 
 from records import adapter_row, correction, response
 
 from align.state import Adapter, Blobs, Run, Store
 from serve.aligner import Aligner
-from serve.settings import AlignmentSettings, Settings
+from serve.settings import Settings
 
 Align = Callable[..., Adapter]
 
 
 class MakeAligner(Protocol):
     def __call__(self, lease_s: float = ..., **changes: Any) -> Aligner: ...
-
-
-def settings_in(folder: Path) -> Settings:
-    return Settings(state=folder, alignment=AlignmentSettings(min_corrections=3, poll_s=0.01))
 
 
 @contextmanager

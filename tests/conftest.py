@@ -7,17 +7,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
-from hypothesis import settings
 from postgresql_server import PostgreSQLServer, postgresql_server
 
 from align.state import Blobs, Store
 
 if TYPE_CHECKING:
+    from aligners import MakeAligner
     from s3_server import S3Server
 
-settings.register_profile("errata", deadline=None)  # speed is measured in benchmarks, never asserted in tests
-settings.load_profile("errata")
+    from serve.aligner import Aligner
+    from serve.settings import Settings
+
+# speed is measured in benchmarks, never asserted in tests
+hypothesis.settings.register_profile("errata", deadline=None)
+hypothesis.settings.load_profile("errata")
 
 DATABASES = ("sqlite", "postgresql")
 
@@ -87,3 +92,24 @@ def store(database_url: str) -> Iterator[Store]:
 @pytest.fixture
 def blobs(tmp_path: Path) -> Blobs:
     return Blobs(str(tmp_path / "blobs"), cache=tmp_path / "cache")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Of a server in the test's folder whose aligner is quick to begin."""
+    from serve.settings import AlignmentSettings, Settings
+
+    return Settings(state=tmp_path, alignment=AlignmentSettings(min_corrections=3, poll_s=0.01))
+
+
+@pytest.fixture
+def make_aligner(settings: Settings) -> Iterator[MakeAligner]:
+    from aligners import aligners
+
+    with aligners(settings) as make:
+        yield make
+
+
+@pytest.fixture
+def aligner(make_aligner: MakeAligner) -> Aligner:
+    return make_aligner()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aligners import MakeAligner, aligners, correct, ending, failing, settings_in
+from aligners import MakeAligner, correct, ending, failing
 from corrections import corrections
 from records import corrected, correction, response
 from served import wait_until
@@ -21,22 +20,6 @@ from align.state import Adapter, Blobs, Store
 from serve import aligner as module
 from serve.aligner import Aligner
 from serve.settings import AlignmentSettings, Settings
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return settings_in(tmp_path)
-
-
-@pytest.fixture
-def make_aligner(settings: Settings) -> Iterator[MakeAligner]:
-    with aligners(settings) as make:
-        yield make
-
-
-@pytest.fixture
-def aligner(make_aligner: MakeAligner) -> Aligner:
-    return make_aligner()
 
 
 def test_a_run_is_due_with_the_last_of_so_many_corrections(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from aligners import MakeAligner, aligners, ending, failing, settings_in
+from aligners import MakeAligner, ending, failing
 from records import adapter_row, response
 from served import wait_until
 
@@ -16,22 +14,6 @@ from serve import aligner as module
 from serve.aligner import Aligner
 from serve.rollout_settings import CanarySettings, RolloutSettings
 from serve.settings import Settings
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return settings_in(tmp_path)
-
-
-@pytest.fixture
-def make_aligner(settings: Settings) -> Iterator[MakeAligner]:
-    with aligners(settings) as make:
-        yield make
-
-
-@pytest.fixture
-def aligner(make_aligner: MakeAligner) -> Aligner:
-    return make_aligner()
 
 
 def test_an_admitted_adapter_is_proposed(

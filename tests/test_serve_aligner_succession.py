@@ -6,12 +6,11 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aligners import MakeAligner, aligners, ending, failing, left_by_a_dead_aligner, settings_in
+from aligners import MakeAligner, ending, failing, left_by_a_dead_aligner
 from corrections import corrections
 from records import adapter_row, corrected
 from served import wait_until
@@ -25,17 +24,6 @@ from align.manifest import freeze
 from align.state import Adapter, Blobs, Run, Store
 from serve import aligner as module
 from serve.settings import AlignmentSettings, Settings
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return settings_in(tmp_path)
-
-
-@pytest.fixture
-def make_aligner(settings: Settings) -> Iterator[MakeAligner]:
-    with aligners(settings) as make:
-        yield make
 
 
 def test_a_new_aligner_goes_on_with_what_a_dead_one_left_before_it_begins_another(

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from aligners import aligners, correct, ending, settings_in
+from aligners import MakeAligner, correct, ending
 from collector import Collector, collecting, plain
 from sqlalchemy.exc import OperationalError
 
@@ -27,9 +26,8 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
 
 
 @pytest.fixture
-def aligner(collector: Collector, tmp_path: Path) -> Iterator[Aligner]:
-    with aligners(settings_in(tmp_path)) as make:
-        yield make(traces=True)
+def aligner(collector: Collector, make_aligner: MakeAligner) -> Aligner:
+    return make_aligner(traces=True)
 
 
 def going(as_far_as: int, end: str | Exception) -> Any:
