@@ -64,8 +64,9 @@ class SQLite:
 def _configure(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves
     _switch_to_wal(connection)
-    # secure_delete: without it, erased text stays readable in the file's free space
-    for pragma in ("synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
+    # secure_delete: without it, erased text stays readable in the file's free space. cache_size, in KiB, of each of
+    # up to 15 connections a process: no faster with more, as the system keeps the file's pages, too
+    for pragma in ("synchronous=FULL", "foreign_keys=ON", "secure_delete=ON", "cache_size=-512"):
         connection.execute(f"PRAGMA {pragma}")
 
 
