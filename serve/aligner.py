@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from align.alignment import align
 from align.errors import AlignError, Conflict, TakenOver, TrainingStopped
 from align.state import Blobs, Run, Store
 from align.state.database import AWAY
@@ -174,6 +173,10 @@ class Aligner:
 
     def _align(self, run: Run, course: RunWatch) -> None:
         """To its end: admitted, refused, held, or failed with its reason. Raises `TakenOver`, and what is in `AWAY`."""
+        from align.alignment import (
+            align,  # brings torch, which an idle aligner and whoever imports this do without
+        )
+
         seen = self._store.corrections.last_sequence()
         try:
             with course.watching():

@@ -18,7 +18,8 @@ HEAVY = ("torch", "transformers", "peft", "ray")
 
 
 @pytest.mark.parametrize(
-    "module", ["align.state", "align.abuse.screening", "align.spans", "serve.api.schema", "errata"]
+    "module",
+    ["align.state", "align.abuse.screening", "align.spans", "serve.api.schema", "serve.aligner", "errata"],
 )
 def test_light_modules_load_nothing_heavy(module: str) -> None:
     program = f"import sys, {module}; print(*sorted({set(HEAVY)!r} & sys.modules.keys()))"

@@ -14,10 +14,10 @@ from records import corrected, correction, response
 from served import wait_until
 from tiny_models import tiny_llava
 
+from align import alignment as module
 from align.config import LoraSettings, TrainingConfig
 from align.errors import Conflict, NotFound, NothingToLearn
 from align.state import Adapter, Blobs, Store
-from serve import aligner as module
 from serve.aligner import Aligner
 from serve.settings import AlignmentSettings, Settings
 

@@ -9,8 +9,8 @@ from aligners import MakeAligner, ending, failing
 from records import adapter_row, response
 from served import wait_until
 
+from align import alignment as module
 from align.state import Adapter, Failure, Store
-from serve import aligner as module
 from serve.aligner import Aligner
 from serve.rollout_settings import CanarySettings, RolloutSettings
 from serve.settings import Settings
@@ -141,7 +141,7 @@ def test_what_an_aligner_published_before_it_died_is_proposed_by_the_next_one_ex
     monkeypatch.setattr(module, "align", ending("admitted"))
     store.runs.request("request")
     with monkeypatch.context() as patch:
-        patch.setattr(module, "propose_new", failing(Died()))
+        patch.setattr("serve.aligner.propose_new", failing(Died()))
         with pytest.raises(Died):
             make_aligner().step()
     assert store.runs.recent()[0].status == "admitted"

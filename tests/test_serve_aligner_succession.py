@@ -17,12 +17,12 @@ from served import wait_until
 from sqlalchemy.exc import OperationalError
 from tiny_models import tiny_llava
 
+from align import alignment as module
 from align.config import GateConfig, LoraSettings, TrainingConfig
 from align.errors import TakenOver, TrainingStopped
 from align.job import run_job
 from align.manifest import freeze
 from align.state import Adapter, Blobs, Run, Store
-from serve import aligner as module
 from serve.settings import AlignmentSettings, Settings
 
 

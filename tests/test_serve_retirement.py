@@ -11,11 +11,11 @@ import pytest
 from records import adapter_row, correction, response, running
 from served import serving, wait_until
 
+from align import alignment as module
 from align.adapter_files import adapter_digest
 from align.errors import NotFound
 from align.state import Blobs, Rollout, Store, Terms
 from align.state.rollouts import INITIAL, Desired
-from serve import aligner as module
 from serve.aligner import Aligner
 from serve.retirement import Retirement, successor
 from serve.settings import AlignmentSettings, Settings

@@ -10,9 +10,9 @@ from aligners import MakeAligner, correct, ending
 from collector import Collector, collecting, plain
 from sqlalchemy.exc import OperationalError
 
+from align import alignment as module
 from align.errors import TrainingFailed, TrainingStopped
 from align.state import Adapter, Blobs, Run, Store
-from serve import aligner as module
 from serve.aligner import Aligner
 
 STAGES = ["prepare", "train", "measure", "publish"]
