@@ -7,7 +7,7 @@ import math
 import random
 import socket
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -54,9 +54,17 @@ def killed(role: str) -> Callable[[Target], Awaitable[None]]:
         victims = target.victims(role)
         if not victims:
             raise NothingToStrike(role)
-        target.rng.choice(victims).kill()
+        await _kill(target.rng.choice(victims))
 
     return strike
+
+
+async def _kill(process: psutil.Process) -> None:
+    """Returns when it is dead: on a busy machine that takes a while, in which it would count as back already."""
+    with suppress(psutil.NoSuchProcess):
+        process.kill()
+        while process.status() != psutil.STATUS_ZOMBIE:
+            await asyncio.sleep(0.02)
 
 
 def of_the_head(role: str) -> Callable[[Target], Awaitable[None]]:
@@ -80,7 +88,7 @@ async def training_worker(target: Target) -> None:
     for _ in range(int(TRAINING_S / 0.5)):
         if victims := target.victims("training worker"):
             await asyncio.sleep(target.rng.uniform(0, 3))
-            victims[0].kill()
+            await _kill(victims[0])
             return
         await asyncio.sleep(0.5)
     raise NothingToStrike(f"no run began to train within {TRAINING_S:g} s")
