@@ -50,7 +50,7 @@ class _Answer:
         if self._start_of_own is None:
             await self._send(message)
         elif message["type"] == "http.response.body":
-            await self._say(self._start_of_own, message["body"].decode())
+            await self._say(self._start_of_own, message.get("body", b"").decode())
 
     async def _say(self, start: Message, text: str) -> None:
         # the server's route is "/", so that no path is unknown to a proxy that knows it

@@ -30,7 +30,7 @@ from align.state import Blobs, Store
 from benchmarks.chaos.processes import of_role
 from benchmarks.chaos.recovery import PROCESSES
 from serve.demo.people import Annotators, Tally, answer_all, client
-from serve.demo.server import free_port, server
+from serve.demo.server import START_S, free_port, server
 from serve.settings import AlignmentSettings, Settings
 
 pytestmark = pytest.mark.cluster
@@ -108,7 +108,9 @@ def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
 
 def knock(loop: Loop) -> None:
     """Ask for the models from before the start until they are told; `first_answers` has what was said to that."""
+    deadline = time.monotonic() + START_S  # a server that does not start must not hold up the tests for ever
     while not loop.first_answers or loop.first_answers[-1].status_code != 200:
+        assert time.monotonic() < deadline, loop.first_answers[-1:]
         with suppress(httpx.ConnectError):  # nobody listens yet
             loop.first_answers.append(httpx.get(f"{loop.address}/v1/models", timeout=60, trust_env=False))
         time.sleep(0.01)
