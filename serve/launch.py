@@ -23,6 +23,19 @@ from .errors import SettingsError
 from .ray_processes import RayProcesses
 from .settings import Settings, check_traces
 
+ENVIRONMENT = {
+    # OpenMP threads that spin while they wait starve the other processes of a small machine.
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "RAY_USAGE_STATS_ENABLED": "0",  # no one asked to be counted
+    # By default Ray runs all its workers at low priority; here only training is to yield, and it says so itself.
+    "RAY_worker_niceness": "0",
+    "RAY_TRAIN_V2_ENABLED": "1",
+    # A dead proxy counts as dead after three looks, and by default there are ten seconds between two.
+    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.proxy.middleware",
+}
+"""What Ray's processes are started with, as far as their user has not set it; `deploy/Dockerfile` sets the same."""
+
 
 def check(settings: Settings) -> None:
     """What would otherwise fail late and unclearly. Raises `SettingsError`, or `StateError` from the store."""
@@ -92,16 +105,8 @@ def running(settings: Settings) -> Iterator[None]:
     Where Ray itself ends, the block gets a SIGTERM, and `RayEnded` is raised at its end.
     """
     check(settings)
-    # Set before Ray starts, so that its processes inherit them: OpenMP threads that spin while they wait starve the
-    # other processes of a small machine, and no one asked to be counted.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # By default Ray runs all its workers at low priority; here only training is to yield, and it says so itself.
-    os.environ.setdefault("RAY_worker_niceness", "0")
-    os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
-    # A dead proxy counts as dead after three looks, and by default there are ten seconds between two.
-    os.environ.setdefault("RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S", "1")
-    os.environ.setdefault("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", "serve.proxy.middleware")
+    for name, value in ENVIRONMENT.items():  # before Ray starts, so that its processes inherit them
+        os.environ.setdefault(name, value)
     import ray
 
     from . import deployments

@@ -15,22 +15,17 @@ from typing import Any
 import httpx
 import yaml
 
+from serve import launch
 from serve.demo.server import free_port
 from serve.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 SERVE_YAML = ROOT / "deploy" / "serve.yaml"
 HEAD = Path(__file__).parent / "ray_head.py"
-# Ray's dashboard asks for a token; the rest is what `errata up` sets as well, and the image
 ENVIRONMENT = {
-    "RAY_AUTH_MODE": "token",
+    **launch.ENVIRONMENT,
+    "RAY_AUTH_MODE": "token",  # which Ray's dashboard asks for
     "RAY_AUTH_TOKEN": secrets.token_hex(32),
-    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.proxy.middleware",
-    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
-    "RAY_TRAIN_V2_ENABLED": "1",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_worker_niceness": "0",
-    "OMP_WAIT_POLICY": "PASSIVE",
     "no_proxy": "127.0.0.1",
 }
 

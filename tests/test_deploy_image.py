@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from serve.launch import ENVIRONMENT
+
 ROOT = Path(__file__).parent.parent
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
 IGNORED = (ROOT / ".dockerignore").read_text().splitlines()
@@ -47,8 +49,5 @@ def test_both_stages_are_of_the_one_base_that_a_digest_can_pin() -> None:
 
 
 def test_a_cluster_runs_with_what_errata_up_sets() -> None:
-    launch = (ROOT / "serve" / "launch.py").read_text()
-    settings = re.findall(r'os\.environ\.setdefault\("(\w+)", "([\w.]+)"\)', launch)
-    assert len(settings) == launch.count("os.environ.setdefault(")
-    for name, value in settings:
+    for name, value in ENVIRONMENT.items():
         assert f"{name}={value}" in STAGES[-1]
