@@ -1,6 +1,6 @@
 """The deployments on Ray Serve: model servers that answer, an aligner that learns.
 
-The only file that imports ray.serve.
+The only file that imports ray.serve's API.
 """
 
 from __future__ import annotations

@@ -10,8 +10,9 @@ import signal
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 
 import httpx
@@ -32,6 +33,7 @@ ENVIRONMENT = {
     "RAY_TRAIN_V2_ENABLED": "1",
     # A dead proxy counts as dead after three looks, and by default there are ten seconds between two.
     "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
+    "RAY_SERVE_CONTROLLER_CALLBACK_IMPORT_PATH": "serve.controller.keep_time",
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.proxy.middleware",
 }
 """What Ray's processes are started with, as far as their user has not set it; `deploy/Dockerfile` sets the same."""
@@ -146,11 +148,15 @@ def running(settings: Settings) -> Iterator[None]:
 
 
 def engine_setup(settings: Settings) -> EngineSetup:
-    """How the engines of a running server run, by what one of them says."""
+    """How the engines of a running server run, by what one of them says; asked until one is ready to."""
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
     url = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}/readyz"
-    answer = httpx.get(url, timeout=10.0, trust_env=False)
-    return EngineSetup(**answer.json()["engine"])
+    while True:  # a replica that has died since the start is replaced
+        with suppress(httpx.TransportError):
+            answer = httpx.get(url, timeout=10.0, trust_env=False)
+            if answer.status_code == httpx.codes.OK:
+                return EngineSetup(**answer.json()["engine"])
+        time.sleep(0.5)
 
 
 def wait_for_signal() -> None:

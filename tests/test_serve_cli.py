@@ -5,9 +5,14 @@ from __future__ import annotations
 import json
 import re
 import socket
+import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
+import httpx
 import pytest
 from command_line import Errata, command_line, complaint, document
 from fake_engine import SETUP
@@ -40,6 +45,19 @@ def test_how_engines_run_is_asked_of_the_server(tmp_path: Path) -> None:
     with serving(tmp_path) as served, listening(served) as address:
         settings = Settings(port=int(address.rpartition(":")[2].partition("/")[0]))
         assert engine_setup(settings) == SETUP
+
+
+def test_a_server_whose_replica_has_died_since_the_start_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers: list[Any] = [
+        httpx.ReadTimeout("timed out"),
+        httpx.Response(503, text="the replica that worked on this has ended"),
+        httpx.Response(200, json={"status": "ready", "engine": asdict(SETUP)}),
+    ]
+    monkeypatch.setattr(httpx, "get", Mock(side_effect=answers))
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
+    assert engine_setup(Settings()) == SETUP
 
 
 # --- keys

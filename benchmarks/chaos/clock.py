@@ -33,14 +33,18 @@ def hold(module: str) -> None:
     """Begin this program anew, with the same arguments, behind a clock that can be stepped; nothing where it is."""
     if is_held() or not can_be_held():
         return
+    os.execve(sys.executable, [sys.executable, "-m", module, *sys.argv[1:]], {**os.environ, **environment()})
+
+
+def environment() -> dict[str, str]:
+    """Of processes behind a clock of their own, which stands where the machine's does until it is set."""
     folder = Path(tempfile.mkdtemp(prefix="errata-clock-"))
     folder.chmod(0o755)  # PostgreSQL reads it as another user
     library, offset = folder / "clock.so", folder / "offset"
     compiling = ["cc", "-O2", "-shared", "-fPIC", "-o", str(library), str(SOURCE), "-ldl"]
     subprocess.run(compiling, check=True)
     offset.write_bytes(INTEGER.pack(0))
-    environment = {**os.environ, "LD_PRELOAD": str(library), OFFSET: str(offset)}
-    os.execve(sys.executable, [sys.executable, "-m", module, *sys.argv[1:]], environment)
+    return {"LD_PRELOAD": str(library), OFFSET: str(offset)}
 
 
 @contextmanager
