@@ -15,6 +15,7 @@ from align.state import Blobs, Store
 
 if TYPE_CHECKING:
     from aligners import MakeAligner
+    from reconcilers import Cluster
     from s3_server import S3Server
 
     from serve.aligner import Aligner
@@ -113,3 +114,13 @@ def make_aligner(settings: Settings) -> Iterator[MakeAligner]:
 @pytest.fixture
 def aligner(make_aligner: MakeAligner) -> Aligner:
     return make_aligner()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """Replicas in this process, none at first."""
+    from reconcilers import Cluster
+
+    cluster = Cluster(f"sqlite:///{tmp_path}/errata.db")
+    yield cluster
+    cluster.close()
