@@ -58,4 +58,3 @@ def _controller() -> int | None:
         return int(ray.get(controller.get_pid.remote(), timeout=ANSWER_S))
     except (ValueError, ray.exceptions.RayError):
         return None
-

@@ -78,8 +78,12 @@ def _traces(replica_id: str) -> Traces:
 
 
 def transformers_engine(settings: Settings) -> Engine:
-    """The engine of `serve.engine` in a process of its own; torch is imported here and not before."""
+    """The engine of `serve.engine` in a process of its own, begun first; torch is imported here and not before."""
+    from .engine.host_process import HostProcess
+
+    host = HostProcess()
     from .engine.device import cores
     from .engine.process import EngineProcess
 
-    return EngineProcess(settings.model, settings.engine, num_cores=cores() // settings.num_replicas)
+    num_cores = cores() // settings.num_replicas
+    return EngineProcess(settings.model, settings.engine, num_cores=num_cores, host=host)

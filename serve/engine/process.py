@@ -5,10 +5,6 @@ What is refused is refused here, by what this side knows of the other: lengths, 
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
 import threading
 import time
 import uuid
@@ -27,6 +23,7 @@ from ..errors import EngineFull, ServeError, SettingsError, UnknownAdapter
 from . import wire
 from .admission import check_sampling, prepare
 from .config import EngineConfig
+from .host_process import HostProcess
 from .protocol import BASE, Delta, EngineStats, Prompt, Sampling
 
 log = structlog.get_logger()
@@ -53,20 +50,19 @@ class EngineProcess:
         config: EngineConfig | None = None,
         revision: str | None = None,
         num_cores: int | None = None,
+        host: HostProcess | None = None,
     ) -> None:
-        """Returns when the model is loaded. Raises `SettingsError` where it cannot be."""
+        """Returns when the model is loaded, in `host` if it is given. Raises `SettingsError` where it cannot be."""
         self._config = config or EngineConfig()
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = _start(theirs)
-        self._line = wire.Line(ours)
+        self._host = host or HostProcess()
+        self._line = wire.Line(self._host.socket)
         self._line.send(wire.Start(str(path_or_id), _roomier(self._config), revision, num_cores))
         parcels = self._line.received()
         try:
             self._renderer = Renderer.from_pretrained(path_or_id, revision)  # while the other loads the model
             started = _started(parcels)
         except BaseException:
-            self._end(0.0)
+            self._host.end(0.0)
             self._line.close()
             raise
         self.setup = started.setup
@@ -87,7 +83,7 @@ class EngineProcess:
 
     @property
     def pid(self) -> int:
-        return self._process.pid
+        return self._host.pid
 
     def prepare(self, conversation: Conversation, images: Mapping[str, bytes]) -> Prompt:
         return prepare(self._renderer, conversation, images, self.max_model_len)
@@ -158,7 +154,7 @@ class EngineProcess:
         with self._lock:
             self._is_closing = True
         self._line.send(wire.Close())
-        self._end(CLOSE_S)
+        self._host.end(CLOSE_S)
         self._reader.join()
         self._line.close()
 
@@ -223,28 +219,10 @@ class EngineProcess:
         for load in loads:
             load.set_exception(ServeError(ENDED))
 
-    def _end(self, patience_s: float) -> None:
-        try:
-            self._process.wait(patience_s)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
 
 def _roomier(config: EngineConfig) -> EngineConfig:
     """What waits is counted on this side, which hears of a first token a moment later: the other never refuses."""
     return config.model_copy(update={"max_waiting": config.max_waiting + config.max_num_sequences})
-
-
-def _start(theirs: socket.socket) -> subprocess.Popen[bytes]:
-    """In a session of its own: Ctrl+C is for the server, which then ends this process itself."""
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", "serve.engine.host", str(theirs.fileno())],
-        pass_fds=[theirs.fileno()],
-        stdin=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        start_new_session=True,
-    )
 
 
 def _started(parcels: Iterator[wire.Parcel]) -> wire.Started:
