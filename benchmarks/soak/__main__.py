@@ -1,6 +1,6 @@
 """Does anything grow? `--help` says how it is found out.
 
-One server with two replicas answers the same load for an hour: each of eight people asks about a picture once a second,
+One server with two replicas answers the same load for an hour: each of four people asks about a picture once a second,
 one in eight about a new one, somebody corrects, and another adapter is promoted each minute. Twice a minute its
 processes are looked at (memory, open files, threads, by role) and what it writes (database, pictures, logs, by
 answer); each minute tells how long people waited. Minutes 5 to 15 are compared with the last ten, each series by a

@@ -18,7 +18,8 @@ from ..chaos.invariants import Sent
 
 MODEL = "errata-scenes"
 MAX_TOKENS = 32
-NUM_PEOPLE = 8
+NUM_PEOPLE = 4
+"""With twice as many, two cores are always busy, and a time tells how long a queue is."""
 NUM_KNOWN = 48
 FRESH_EVERY = 8
 """Of so many questions one is about a picture that nobody asked about before."""

@@ -2,14 +2,14 @@
 
 - Memory of a role: 2 %, or 4 MiB. CPython takes memory from the system 1 MiB at a time and glibc keeps what it was
   given back in pieces, so that a few MiB come and go in a process which leaks nothing; a picture of 96 x 96 kept by
-  each of 19,000 requests is 500 MiB.
+  each of 10,000 requests is 260 MiB.
 - Open files and threads of a role: 2. Between looks some come and go; one kept by each promotion would be 45 more.
 - Pages of the database and lines of logs for one more answer: 5 and 10 %. Both grow with what is answered, on
   purpose, and must not grow faster; Ray also writes lines by the clock, which weigh more where answers are few.
 - Bytes of a picture: 5 %. Scenes differ by what is in them.
 - SQLite's write-ahead log: 4 MiB, what it holds between two times that it is emptied.
 - Times to the first piece, between pieces and of a promotion, at their medians: 1.25 times, or 5 ms; at p99 1.5 times,
-  or 20 ms, for a minute's p99 is its fifth worst of 480. A machine's own noise is about that.
+  or 20 ms, for a minute's p99 is its third worst of 240. A machine's own noise is about that.
 - Tokens a second: 5 % less. People ask at a rate of their own, so fewer mean that they waited.
 """
 
