@@ -6,7 +6,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from align.abuse.config import ScreeningConfig
 from align.config import AlignmentConfig, TrainingConfig
@@ -133,6 +133,12 @@ class AlignmentSettings(AlignmentConfig):
     poll_s: float = Field(
         default=1.0, gt=0, description="Seconds between two looks for corrections and asked-for runs."
     )
+
+    @field_validator("training", mode="before")
+    @classmethod
+    def _in_a_worker(cls, training: object) -> object:
+        """Where other fields of it are given, too: it is this one's default that differs from `TrainingConfig`'s."""
+        return {"num_workers": 1, **training} if isinstance(training, dict) else training
 
 
 class RetentionSettings(_Section):

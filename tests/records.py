@@ -79,6 +79,27 @@ def corrected(store: Store, blobs: Blobs, examples: Sequence[Example]) -> None:
         )
 
 
+def answered(store: Store, blobs: Blobs, response_id: str, image: bytes, **changes: Any) -> None:
+    """An answer about these bytes, which need not be a picture."""
+    parts = [{"type": "image", "sha256": blobs.put_image(image)}, {"type": "text", "text": "What?"}]
+    store.responses.add(response(response_id, conversation=[{"role": "user", "content": parts}], **changes))
+
+
+def some_corrected(store: Store, blobs: Blobs, number: int) -> None:
+    """Answers `r0` to so many, each about an image of its own, and their corrections `c0` and so on."""
+    for index in range(number):
+        answered(store, blobs, f"r{index}", f"image {index}".encode())
+        store.corrections.add(correction(f"c{index}", response_id=f"r{index}"))
+
+
+def claimed(store: Store) -> Run:
+    """A run that was asked for just now, under way."""
+    store.runs.request("request")
+    run = store.runs.claim()
+    assert run is not None
+    return run
+
+
 def adapter_row(store: Store, status: str = "admitted", **changes: Any) -> Adapter:
     """The next version, published by a run of its own unless one is given or named."""
     values: dict[str, Any] = {"digest": "d", "blob": "adapters/d", "report": {}, "reason": None, **changes}

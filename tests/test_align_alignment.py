@@ -1,216 +1,40 @@
-"""A run around its training: what is frozen, what is left out, and in which order a result is published."""
+"""A run around its training: in which order things happen, and what stays where it breaks off."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from records import SERVED, adapter_row, correction, response
+from records import adapter_row, answered, claimed, correction, some_corrected
 from sqlalchemy.exc import OperationalError
 
 from align import alignment
 from align.alignment import align, at_most_every, publish
-from align.config import AlignmentConfig, GateConfig
+from align.config import AlignmentConfig
 from align.erasure import erase_correction, erase_response
 from align.errors import (
     Conflict,
     EvaluationFailed,
     InvalidAdapter,
     NotFound,
-    NothingToLearn,
-    StateError,
     TakenOver,
     TrainingFailed,
     TrainingStopped,
 )
-from align.gate import Decision, Measurements, Verdict, criteria
+from align.gate import Decision, Measurements, Verdict
 from align.manifest import freeze
-from align.provenance import Provenance, provenance_of
+from align.provenance import provenance_of
 from align.scenes import MODEL_PATH
-from align.split import drawn_by_lot
-from align.state import Blobs, Run, Store
+from align.state import Blobs, Store
 from align.state.manifests import items_of
 from align.steps import Metrics
 from align.training import TrainingResult
 
 CONFIG = AlignmentConfig(held_out_share=0.5, max_general=2)
-MADE_WITH = Provenance("0.1.0+c0de", "ba5e", "90ce")
-
-
-def answer(store: Store, blobs: Blobs, name: str, image: bytes, **changes: Any) -> None:
-    digest = blobs.put_image(image)
-    parts = [{"type": "image", "sha256": digest}, {"type": "text", "text": "What?"}]
-    store.responses.add(response(name, conversation=[{"role": "user", "content": parts}], **changes))
-
-
-def corrected(store: Store, blobs: Blobs, number: int) -> None:
-    for index in range(number):
-        answer(store, blobs, f"r{index}", f"image {index}".encode())
-        store.corrections.add(correction(f"c{index}", response_id=f"r{index}"))
-
-
-def test_without_corrections_there_is_nothing_to_learn(store: Store, blobs: Blobs) -> None:
-    answer(store, blobs, "r1", b"image")
-    with pytest.raises(NothingToLearn, match="there is no accepted correction yet"):
-        freeze(store, blobs, CONFIG)
-
-
-def test_no_source_brings_more_than_its_share_of_a_run(store: Store, blobs: Blobs) -> None:
-    for index in range(60):
-        answer(store, blobs, f"r{index}", f"image {index}".encode())
-        source = "flood" if index < 30 else f"source {index}"
-        store.corrections.add(correction(f"c{index}", response_id=f"r{index}", source=source))
-    frozen = freeze(store, blobs, CONFIG)
-    kept = {example.id for example in (*frozen.train, *frozen.held_out)}
-    flood = {f"c{index}" for index in range(30)}
-    assert len(kept & flood) == 3, "3 of 33 is less than a tenth, 4 of 34 is more"
-    assert kept | flood == {f"c{index}" for index in range(60)}
-    manifest = frozen.manifest("the/base", MADE_WITH, CONFIG)
-    assert manifest["over_share"] == sorted(flood - kept)
-
-
-def test_a_reviewed_flood_is_nobody_s_share(store: Store, blobs: Blobs) -> None:
-    for index in range(60):
-        answer(store, blobs, f"r{index}", f"image {index}".encode())
-        source = "flood" if index < 30 else f"source {index}"
-        store.corrections.add(correction(f"c{index}", response_id=f"r{index}", source=source, reviewed=1.0))
-    assert freeze(store, blobs, CONFIG).over_share == []
-
-
-def test_reviewed_corrections_alone_judge_once_there_are_enough(store: Store, blobs: Blobs) -> None:
-    config = CONFIG.model_copy(update={"gate": GateConfig(min_items=5)})
-    for index in range(60):
-        answer(store, blobs, f"r{index}", f"image {index}".encode())
-        changes = {"reviewed": 1.0} if index % 2 else {}
-        store.corrections.add(correction(f"c{index}", response_id=f"r{index}", **changes))
-    frozen = freeze(store, blobs, config)
-    assert len(frozen.held_out) >= 5
-    assert all(int(example.id[1:]) % 2 for example in frozen.held_out)
-    assert len(frozen.train) + len(frozen.held_out) == 60, "each has an image of its own"
-
-
-def test_a_frozen_example_is_what_was_served_and_what_a_person_made_of_it(store: Store, blobs: Blobs) -> None:
-    corrected(store, blobs, 1)
-    frozen = freeze(store, blobs, CONFIG)
-    (example,) = (*frozen.train, *frozen.held_out)
-    assert (example.id, example.served_text) == ("c0", SERVED)
-    assert example.served_token_ids == (1, 2, 3)
-    assert example.corrected_text == SERVED.replace("red", "blue")
-    assert [(span.start, span.end, span.replacement) for span in example.spans] == [(2, 5, "blue")]
-    assert list(example.images.values()) == [b"image 0"]
-
-
-def test_the_manifest_names_every_correction_once_on_one_side(store: Store, blobs: Blobs) -> None:
-    corrected(store, blobs, 12)
-    for index in range(3):
-        answer(store, blobs, f"general{index}", b"image", created=100.0 + index)
-    frozen = freeze(store, blobs, CONFIG)
-    manifest = frozen.manifest("the/base", MADE_WITH, CONFIG)
-    assert sorted(manifest["train"] + manifest["held_out"]) == sorted(f"c{index}" for index in range(12))
-    assert manifest["train"]
-    assert manifest["held_out"]
-    assert len(manifest["general"]) == 2, "no more than asked for"
-    assert manifest["left_out"] == []
-    assert manifest["criteria"] == [asdict(criterion) for criterion in criteria(CONFIG.gate)]
-    assert (manifest["base"], manifest["live"], manifest["last_sequence"]) == ("the/base", "base", 12)
-    assert AlignmentConfig(**manifest["config"]) == CONFIG
-    assert manifest["seed"] == CONFIG.training.seed
-    assert [manifest[name] for name in ("code_version", "base_digest", "processor_digest")] == [
-        "0.1.0+c0de",
-        "ba5e",
-        "90ce",
-    ]
-    assert freeze(store, blobs, CONFIG).manifest("the/base", MADE_WITH, CONFIG) == manifest
-
-
-def test_the_same_image_is_never_on_both_sides(store: Store, blobs: Blobs) -> None:
-    for index in range(40):
-        answer(store, blobs, f"r{index}", f"image {index % 5}".encode())
-        store.corrections.add(correction(f"c{index}", response_id=f"r{index}"))
-    frozen = freeze(store, blobs, CONFIG)
-    groups = [{example.group for example in side} for side in (frozen.train, frozen.held_out)]
-    assert len(groups[0] | groups[1]) == 5
-    assert groups[0].isdisjoint(groups[1])
-
-
-def test_erased_and_superseded_corrections_are_left_out(store: Store, blobs: Blobs) -> None:
-    corrected(store, blobs, 5)
-    store.erasures.correction("c0")
-    store.erasures.response("r1")
-    store.corrections.add(correction("right after all", response_id="r2", status="nothing_wrong", spans=[]))
-    store.corrections.add(correction("newer", response_id="r3"))
-    frozen = freeze(store, blobs, CONFIG)
-    assert {example.id for example in (*frozen.train, *frozen.held_out)} == {"newer", "c4"}
-    assert frozen.last_sequence == 7
-
-
-def test_the_general_set_holds_no_answer_that_was_corrected(store: Store, blobs: Blobs) -> None:
-    corrected(store, blobs, 3)
-    store.erasures.correction("c0")
-    answer(store, blobs, "fine", b"image")
-    answer(store, blobs, "cut", b"image", finish_reason="length")
-    answer(store, blobs, "erased", b"image")
-    store.erasures.response("erased")
-    frozen = freeze(store, blobs, CONFIG)
-    assert [example.id for example in frozen.general] == ["fine"]
-    (example,) = frozen.general
-    assert (example.spans, example.corrected_text) == ((), example.served_text)
-
-
-def test_the_general_set_is_drawn_by_lot_from_what_the_base_said(store: Store, blobs: Blobs) -> None:
-    corrected(store, blobs, 2)
-    for index in range(30):
-        answer(store, blobs, f"b{index}", f"general {index}".encode(), created=100.0 + index)
-        answer(store, blobs, f"v{index}", f"general {index}".encode(), created=200.0, adapter="v0001")
-    config = CONFIG.model_copy(update={"max_general": 10})
-    drawn = [example.id for example in freeze(store, blobs, config).general]
-    assert drawn == drawn_by_lot([f"b{index}" for index in range(30)], CONFIG.training.seed)[:10]
-    assert max(int(name[1:]) for name in drawn) - min(int(name[1:]) for name in drawn) > 15
-
-
-def test_no_image_that_teaches_is_in_the_general_set(store: Store, blobs: Blobs) -> None:
-    corrected(store, blobs, 12)
-    for index in range(12):
-        answer(store, blobs, f"again{index}", f"image {index}".encode())
-    frozen = freeze(store, blobs, CONFIG.model_copy(update={"max_general": 100}))
-    taught = {example.group for example in frozen.train}
-    assert 0 < len(frozen.general) < 12
-    assert taught.isdisjoint(example.group for example in frozen.general)
-    assert len(frozen.general) == 12 - len(taught)
-
-
-def test_the_live_version_at_the_start_is_what_a_candidate_is_compared_with(
-    store: Store, blobs: Blobs
-) -> None:
-    corrected(store, blobs, 1)
-    adapter_row(store)
-    store.rollouts.commit(store.rollouts.propose("v0001").generation, ahead_s=0.0)
-    assert freeze(store, blobs, CONFIG).live == "v0001"
-
-
-def test_a_candidate_is_not_compared_with_a_live_version_that_has_to_go(store: Store, blobs: Blobs) -> None:
-    corrected(store, blobs, 2)
-    adapter_row(store)
-    store.runs.request("count")
-    run = store.runs.claim()
-    assert run is not None
-    store.runs.update(run, manifest={"train": ["c0"]})
-    adapter_row(store, run_id=run.id)
-    for version in ("v0001", "v0002"):
-        store.rollouts.commit(store.rollouts.propose(version).generation, ahead_s=0.0)
-    store.erasures.correction("c0")
-    assert freeze(store, blobs, CONFIG).live == "v0001"
-
-
-def test_a_damaged_image_ends_the_run_with_its_name(store: Store, blobs: Blobs, tmp_path: Path) -> None:
-    corrected(store, blobs, 1)
-    next(path for path in tmp_path.rglob("images/*/*")).write_bytes(b"x")
-    with pytest.raises(StateError, match="is damaged in the store"):
-        freeze(store, blobs, CONFIG)
 
 
 def result(folder: Path, digest: str = "d1") -> TrainingResult:
@@ -225,13 +49,6 @@ def result(folder: Path, digest: str = "d1") -> TrainingResult:
 
 def verdict(decision: Decision) -> Verdict:
     return Verdict(decision, ("the margin grew",), (), {}, 20, 20)
-
-
-def claimed(store: Store) -> Run:
-    store.runs.request("request")
-    run = store.runs.claim()
-    assert run is not None
-    return run
 
 
 @pytest.mark.parametrize("decision", ["admitted", "refused", "held"])
@@ -275,7 +92,7 @@ def test_a_run_that_was_given_up_publishes_no_version(store: Store, blobs: Blobs
 def test_a_run_goes_from_manifest_to_verdict_and_leaves_no_workspace(
     store: Store, blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    corrected(store, blobs, 6)
+    some_corrected(store, blobs, 6)
     run, seen = claimed(store), []
 
     def run_job(
@@ -315,7 +132,7 @@ def test_a_run_goes_from_manifest_to_verdict_and_leaves_no_workspace(
 def test_a_training_stops_as_soon_as_something_that_it_learns_from_is_erased(
     store: Store, blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    corrected(store, blobs, 6)
+    some_corrected(store, blobs, 6)
     run, steps = claimed(store), []
     monkeypatch.setattr(alignment, "_watch", partial(alignment._watch, every_s=0.0))
     is_judged = False
@@ -346,7 +163,7 @@ def test_a_training_stops_as_soon_as_something_that_it_learns_from_is_erased(
 def test_a_cancelled_run_ends_without_an_adapter_and_leaves_no_files(
     store: Store, blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
-    corrected(store, blobs, 6)
+    some_corrected(store, blobs, 6)
     run, steps = claimed(store), []
     monkeypatch.setattr(alignment, "_watch", partial(alignment._watch, every_s=0.0))
 
@@ -379,7 +196,7 @@ def test_a_cancelled_run_ends_without_an_adapter_and_leaves_no_files(
 def test_a_run_that_was_taken_over_leaves_its_folder_and_files_to_its_successor(
     store: Store, blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    corrected(store, blobs, 6)
+    some_corrected(store, blobs, 6)
     run = claimed(store)
 
     def judge(*_: Any) -> tuple[Verdict, Measurements]:
@@ -403,7 +220,7 @@ def test_a_run_that_was_taken_over_leaves_its_folder_and_files_to_its_successor(
 def test_a_training_goes_on_while_the_database_is_away_and_keeps_its_folder_if_it_stays_so(
     store: Store, blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    corrected(store, blobs, 6)
+    some_corrected(store, blobs, 6)
     run, answers = claimed(store), []
     monkeypatch.setattr(alignment, "_watch", partial(alignment._watch, every_s=0.0))
 
@@ -433,7 +250,7 @@ def test_the_run_after_a_deletion_learns_from_nothing_that_is_gone(
     store: Store, blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for index in range(8):
-        answer(store, blobs, f"r{index}", f"pixels {index} of it".encode(), text=f"served words {index}.")
+        answered(store, blobs, f"r{index}", f"pixels {index} of it".encode(), text=f"served words {index}.")
         store.corrections.add(
             correction(f"c{index}", response_id=f"r{index}", corrected_text=f"better words {index}.")
         )
@@ -468,7 +285,7 @@ def test_the_run_after_a_deletion_learns_from_nothing_that_is_gone(
 def test_a_training_that_breaks_off_leaves_no_workspace_and_no_adapter(
     store: Store, blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    corrected(store, blobs, 2)
+    some_corrected(store, blobs, 2)
     workspace = tmp_path / "workspace"
 
     def run_job(base: str, examples: Any, config: Any, folder: Path, report: Any, *_: Any) -> TrainingResult:
@@ -493,7 +310,7 @@ def test_a_training_that_breaks_off_leaves_no_workspace_and_no_adapter(
 def test_a_candidate_that_cannot_be_measured_is_refused_with_the_reason(
     store: Store, blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    corrected(store, blobs, 1)
+    some_corrected(store, blobs, 1)
 
     def measure(*_: Any) -> Measurements:
         raise error
@@ -509,7 +326,7 @@ def test_a_candidate_that_cannot_be_measured_is_refused_with_the_reason(
 def test_a_live_adapter_whose_files_are_gone_cannot_be_compared_with(
     store: Store, blobs: Blobs, tmp_path: Path
 ) -> None:
-    corrected(store, blobs, 1)
+    some_corrected(store, blobs, 1)
     adapter_row(store, blob="adapters/gone")
     frozen = replace(freeze(store, blobs, CONFIG), live="v0001")
     with pytest.raises(NotFound, match="not in the blob store, or not whole"):

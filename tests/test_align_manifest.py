@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from corrections import accepted_answers, corrections
-from records import corrected, correction, served
+from records import claimed, corrected, correction, served
 from sqlalchemy import update
 from structlog.testing import capture_logs
 from tiny_models import tiny_llava
@@ -52,13 +52,6 @@ def manifest_of(store: Store, blobs: Blobs, base: Path) -> dict[str, Any]:
     manifest = freeze(store, blobs, CONFIG).manifest(str(base), provenance_of(base), CONFIG)
     read: dict[str, Any] = json.loads(json.dumps(manifest))
     return read
-
-
-def claimed(store: Store) -> Run:
-    store.runs.request("request")
-    run = store.runs.claim()
-    assert run is not None
-    return run
 
 
 def test_what_a_manifest_names_is_what_was_frozen_whatever_came_later(

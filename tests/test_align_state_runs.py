@@ -7,20 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
-from records import correction, response
+from records import claimed, correction, response
 from sqlalchemy import event
 
 from align.errors import Conflict, NotFound, TakenOver
 from align.state import Run, Store
 
 pytestmark = pytest.mark.every_database
-
-
-def claimed(store: Store) -> Run:
-    store.runs.request("request")
-    run = store.runs.claim()
-    assert run is not None
-    return run
 
 
 def test_asking_for_a_run_twice_is_asking_once(store: Store) -> None:

@@ -74,6 +74,14 @@ def test_what_cannot_work_is_refused(values: dict[str, Any], message: str) -> No
         Settings.model_validate(values)
 
 
+@pytest.mark.parametrize(("training", "num_workers"), [({"learning_rate": 1e-4}, 1), ({"num_workers": 0}, 0)])
+def test_training_stays_in_a_worker_where_other_fields_of_it_are_set(
+    training: dict[str, Any], num_workers: int
+) -> None:
+    settings = Settings.model_validate({"alignment": {"training": training}})
+    assert settings.alignment.training.num_workers == num_workers
+
+
 def test_settings_are_not_written_again() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         Settings().port = 1  # type: ignore[misc]  # that it is refused is the point
