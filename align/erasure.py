@@ -28,9 +28,10 @@ def erase_source(store: Store, blobs: Blobs, source: str) -> Erasure:
 
     Raises `NotFound`, `StateError`.
     """
-    erasure = store.erasures.source(source)
-    remove_traces(store, blobs)
-    return erasure
+    try:
+        return store.erasures.source(source)
+    finally:  # nothing is left to name an erased author by, and the first time may have been cut off here
+        remove_traces(store, blobs)
 
 
 def remove_traces(store: Store, blobs: Blobs) -> None:

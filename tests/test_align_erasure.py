@@ -134,14 +134,32 @@ def test_a_correction_goes_and_its_response_stays(store: Store, tree: Blobs, tmp
         store.corrections.add(correction("c2", idempotency_key="k"))
 
 
-def test_of_an_author_that_a_key_names_only_what_they_corrected_goes(store: Store, tree: Blobs) -> None:
+def test_of_an_author_that_a_key_names_only_what_they_corrected_goes(
+    store: Store, tree: Blobs, tmp_path: Path
+) -> None:
     answer(store, tree, "r1", b"image", key_id="app")
     for author in ("ada", "bob"):
         source = {"key_id": "app", "author": author, "source": f"app/{author}"}
-        store.corrections.add(correction(author, **source))
+        inserted = Inserted("f" * 64, frozenset({f"words of {author}"}))
+        store.corrections.add(correction(author, **source), inserted)
     erasure = erase_source(store, tree, "app/ada")
     assert (erasure.responses, erasure.corrections) == ((), ("ada",))
     assert [one.id for one, _ in store.corrections.trainable()] == ["bob"]
+    assert [mark in kept(store, tmp_path) for mark in (b"words of ada", b"app/ada")] == [False, False]
+    assert b"words of bob" in kept(store, tmp_path)
+
+
+def test_what_a_first_try_left_of_an_author_goes_with_the_second(
+    store: Store, tree: Blobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer(store, tree, "r1", b"image", key_id="app")
+    store.corrections.add(correction("c1", key_id="app", author="ada", source="app/ada"))
+    emptied: list[str] = []
+    monkeypatch.setattr(store.database, "empty_log", lambda: emptied.append("again"))
+    store.erasures.source("app/ada")  # and then it is cut off
+    with pytest.raises(NotFound, match="erased already"):
+        erase_source(store, tree, "app/ada")
+    assert emptied
 
 
 def test_a_source_goes_with_all_that_it_was_told_and_all_that_it_said(store: Store, tree: Blobs) -> None:

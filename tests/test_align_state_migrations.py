@@ -107,3 +107,41 @@ def test_earlier_runs_know_what_they_have_seen(database_url: str) -> None:
     assert store.runs.learned_up_to() == 7
     assert [store.runs.get(f"run-{number}").last_sequence for number in (1, 2, 3)] == [7, None, None]
     store.close()
+
+
+def test_what_outlived_its_erasure_in_phrases_and_reports_is_gone(database_url: str) -> None:
+    phrase = ("INSERT INTO insertions VALUES (:c, :p, 1, 'k', 'k/ada', 'group', 0)", {})
+    phrases = [(phrase[0], {"c": name, "p": f"words of {name}"}) for name in ("c1", "c2")]
+    quote = "the answer's tokens spell 'a secret', but its text is 'a secre'"
+    report = {"training": {"num_pairs": 1, "skipped": [{"id": "c1", "reason": quote}]}}
+    run = (
+        "INSERT INTO runs (id, created, status, trigger, attempts, report, reason) "
+        "VALUES ('run-1', 1.0, 'failed', 'count', 1, :report, :reason)",
+        {"report": json.dumps(report), "reason": f"none of 1 examples makes a training pair: {quote}"},
+    )
+    other = (
+        "INSERT INTO runs (id, created, status, trigger, attempts, reason) "
+        "VALUES ('run-2', 1.0, 'failed', 'count', 1, 'no space left')",
+        {},
+    )
+    corrections = (correction_row("c1", 1, "accepted"), correction_row("c2", 2, "accepted"))
+    older(database_url, 2, response_row("r1"), *corrections).close()
+    engine = open_engine(database_url)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE schema_version SET version = 15"))
+        connection.execute(text("UPDATE corrections SET status = 'erased' WHERE id = 'c1'"))
+        for statement, values in (*phrases, run, other):
+            connection.execute(text(statement), values)
+    engine.dispose()
+    store = Store(database_url)
+    assert [store.insertions.of(name) for name in ("c1", "c2")] == [frozenset(), frozenset({"words of c2"})]
+    ended = store.runs.get("run-1")
+    assert ended.report == {
+        "training": {
+            "num_pairs": 1,
+            "skipped": [{"id": "c1", "reason": "the answer's tokens spell another text"}],
+        }
+    }
+    assert ended.reason == "none of 1 examples makes a training pair: the answer's tokens spell another text"
+    assert (store.runs.get("run-2").report, store.runs.get("run-2").reason) == (None, "no space left")
+    store.close()

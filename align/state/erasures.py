@@ -67,7 +67,7 @@ class Erasures:
     def source(self, source: str) -> Erasure:
         """All that was answered to a key or corrected with it; of a source KEY/AUTHOR, what the author corrected.
 
-        Raises `NotFound` where there never was anything.
+        Raises `NotFound` where there never was anything, and for KEY/AUTHOR where all was erased before.
         """
         responses, corrections = schema.responses, schema.corrections
         answered = select(responses.c.id).where(responses.c.key_id == source)
@@ -75,7 +75,8 @@ class Erasures:
         return self._erase(
             responses.c.key_id == source,
             came_from | corrections.c.response_id.in_(answered),
-            f"no response or correction came from {source!r}; `errata keys list` shows the ids of keys",
+            f"no response or correction came from {source!r}, or what an author of a key corrected is erased already; "
+            "`errata keys list` shows the ids of keys",
         )
 
     def check(self, run_id: str) -> None:
@@ -117,8 +118,8 @@ class Erasures:
         missing: str,
     ) -> Erasure:
         with self._database.write() as connection:
+            _forget_insertions(connection, which_corrections)  # first: a blank row no longer names its author
             corrections = _blank(connection, schema.corrections, which_corrections, BLANK_CORRECTION)
-            _forget_insertions(connection, which_corrections)
             responses: tuple[str, ...] = ()
             if which_responses is not None:
                 responses = erase_responses(connection, which_responses)

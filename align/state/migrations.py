@@ -6,8 +6,9 @@ A migration that has been released is never edited; a change to `schema` is a ne
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-from sqlalchemy import JSON, Connection, column, inspect, text
+from sqlalchemy import JSON, Connection, String, bindparam, column, inspect, text
 
 from ..errors import StateError
 
@@ -228,6 +229,35 @@ def adapters_to_propose(connection: Connection) -> None:
     connection.execute(text("CREATE TABLE adapters_to_propose (version VARCHAR PRIMARY KEY)"))
 
 
+def words_left_behind(connection: Connection) -> None:
+    """What outlived its erasure: phrases of authors, and in reports what the tokens of an answer spelled."""
+    erased = "SELECT id FROM corrections WHERE status = 'erased'"
+    connection.execute(text(f"DELETE FROM insertions WHERE correction_id IN ({erased})"))
+    for table, key, name, kind in (
+        ("runs", "id", "report", JSON),
+        ("runs", "id", "reason", String),
+        ("adapters", "version", "report", JSON),
+    ):
+        rows = text(f"SELECT {key}, {name} FROM {table}").columns(column(key), column(name, kind()))
+        store = text(f"UPDATE {table} SET {name} = :value WHERE {key} = :key").bindparams(
+            bindparam("value", type_=kind())
+        )
+        for row_id, value in connection.execute(rows).all():
+            if (clean := _without_words(value)) != value:
+                connection.execute(store, {"key": row_id, "value": clean})
+
+
+def _without_words(value: Any) -> Any:
+    """JSON whose texts end before they quote what an answer's tokens spelled."""
+    if isinstance(value, dict):
+        return {name: _without_words(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_without_words(one) for one in value]
+    if isinstance(value, str) and " tokens spell " in value and ", but its text is " in value:
+        return value.partition(" tokens spell ")[0] + " tokens spell another text"
+    return value
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     first_tables,
     lineage_and_erasure,
@@ -244,6 +274,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     corrections_in_quarantine,
     leases,
     adapters_to_propose,
+    words_left_behind,
 )
 
 
