@@ -48,7 +48,11 @@ def make_pair(
     with a Rust backend. Raises `UnfitPair` if nothing changed, or if the tokenizer cannot spell one of the texts.
     """
     spans = _checked_spans(example)
-    body, end = _split_end(example.served_token_ids, eos_token_ids)
+    body, end = _served(example, tokenizer, eos_token_ids)
+    if not (*body, *end):
+        raise UnfitPair(
+            f"correction {example.id} is of an answer without a word, so there is nothing to avoid"
+        )
     served_ranges = token_ranges(body, example.served_text, tokenizer)
     corrected_ids = tokenizer.encode(example.corrected_text, add_special_tokens=False)
     corrected_ranges = token_ranges(corrected_ids, example.corrected_text, tokenizer)
@@ -58,7 +62,7 @@ def make_pair(
     chosen_ranges = [*served_ranges[:num_kept], *corrected_ranges[num_skipped:]]
     if not chosen_ids:
         raise UnfitPair(f"correction {example.id} leaves no words; an empty answer is not to be learned")
-    chosen_tokens, rejected_tokens = (*chosen_ids, *end), example.served_token_ids
+    chosen_tokens, rejected_tokens = (*chosen_ids, *end), (*body, *end)
     if weighting == "released":
         marks = differing_tokens(chosen_tokens, rejected_tokens)
     else:
@@ -77,7 +81,17 @@ def token_ranges(token_ids: Sequence[int], text: str, tokenizer: Any) -> list[Ra
         raise UnfitPair("the answer holds special tokens; only plain text can be learned")
     spelled = tokenizer.backend_tokenizer.decode(list(token_ids), skip_special_tokens=False)
     if spelled != text:
-        raise UnfitPair(f"the answer's tokens spell {_shown(spelled)}, but its text is {_shown(text)}")
+        # without a word of either: it stays in reports when the answer is long erased
+        both = zip(spelled, text, strict=False)
+        at = next((at for at, (one, other) in enumerate(both) if one != other), min(len(spelled), len(text)))
+        raise UnfitPair(
+            f"the answer's tokens spell {len(spelled)} code points and its text has {len(text)}; they differ from "
+            f"number {at} on"
+        )
+    return _ranges(token_ids, text, tokenizer)
+
+
+def _ranges(token_ids: Sequence[int], text: str, tokenizer: Any) -> list[Range]:
     stream = DecodeStream(skip_special_tokens=False)
     ranges: list[Range] = []
     position = num_waiting = 0
@@ -113,12 +127,23 @@ def _checked_spans(example: Example) -> list[Span]:
     return spans
 
 
-def _split_end(
-    token_ids: tuple[int, ...], eos_token_ids: Collection[int]
+def _served(
+    example: Example, tokenizer: Any, eos_token_ids: Collection[int]
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The tokens of the served text, and its end. Where a stop string ended it, they spell that as well, which nobody
+    was told: without it they have no end. A token that spells the text's last words and the stop string's first is
+    written anew.
+    """
+    token_ids, text = example.served_token_ids, example.served_text
     if token_ids and token_ids[-1] in eos_token_ids:
         return token_ids[:-1], token_ids[-1:]
-    return token_ids, ()
+    spelled = tokenizer.backend_tokenizer.decode(list(token_ids), skip_special_tokens=False)
+    if spelled == text or not spelled.startswith(text):
+        return token_ids, ()
+    boundaries = _boundaries(_ranges(token_ids, spelled, tokenizer))
+    last = max(at for at in boundaries if at <= len(text))
+    rest = tokenizer.encode(text[last:], add_special_tokens=False) if last < len(text) else []
+    return (*token_ids[: boundaries[last]], *rest), ()
 
 
 def _common_boundary(served: Sequence[Range], corrected: Sequence[Range], first_edit: int) -> tuple[int, int]:
@@ -147,7 +172,3 @@ def _touched(ranges: Sequence[Range], edits: Sequence[Range], end: tuple[int, ..
     # an empty edit inside a token touches it too: the other side's words split what this one token says
     touched = (any(start < e_end and e_start < stop for e_start, e_end in edits) for start, stop in ranges)
     return (*touched, *(False for _ in end))
-
-
-def _shown(text: str, limit: int = 60) -> str:
-    return repr(text if len(text) <= limit else text[:limit] + "…")

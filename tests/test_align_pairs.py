@@ -157,6 +157,40 @@ def test_an_answer_cut_inside_a_character_keeps_its_tokens() -> None:
     assert pair.rejected.token_ids == tuple(cut)
 
 
+def test_what_a_stop_string_cut_off_was_not_served_and_the_answer_has_no_end() -> None:
+    ids = tuple(TOKENIZER.encode("a dog\nUser", add_special_tokens=False))
+    pair = make_pair(corrected_example("a dog", Span(2, 5, "cat"), token_ids=ids), TOKENIZER, [END])
+    assert TOKENIZER.decode(pair.rejected.token_ids) == "a dog"
+    assert TOKENIZER.decode(pair.chosen.token_ids) == "a cat"
+    assert pair.rejected.token_ids == ids[: len(pair.rejected.token_ids)]
+
+
+def test_a_token_that_a_stop_string_cut_in_two_is_written_anew() -> None:
+    ids = tuple(TOKENIZER.encode("a cat on the table", add_special_tokens=False))
+    table = next(i for i in range(len(ids)) if "table".startswith(TOKENIZER.decode(ids[i:]).strip()[:5]))
+    served = TOKENIZER.decode(ids[:table]) + TOKENIZER.decode(ids[table:])[:2]
+    pair = make_pair(corrected_example(served, Span(2, 5, "dog"), token_ids=ids), TOKENIZER, [END])
+    assert TOKENIZER.decode(pair.rejected.token_ids) == served
+    assert pair.rejected.token_ids[:table] == ids[:table]
+
+
+def test_an_answer_that_a_stop_string_emptied_is_no_pair() -> None:
+    ids = tuple(TOKENIZER.encode("###", add_special_tokens=False))
+    with pytest.raises(UnfitPair, match="without a word"):
+        make_pair(corrected_example("", Span(0, 0, "a cat"), token_ids=ids), TOKENIZER, [END])
+
+
+@given(TEXTS, TEXTS, TEXTS)
+def test_whatever_a_stop_string_cut_off_both_texts_come_back(served: str, rest: str, corrected: str) -> None:
+    if served == corrected or "\ufffd" in served:
+        return
+    ids = tuple(TOKENIZER.encode(served + rest, add_special_tokens=False))
+    spans = diff_spans(served, corrected)
+    pair = make_pair(corrected_example(served, *spans, token_ids=ids), TOKENIZER, [END])
+    assert TOKENIZER.decode(pair.rejected.token_ids) == served
+    assert TOKENIZER.decode(pair.chosen.token_ids) == corrected
+
+
 @given(TEXTS, TEXTS)
 @example("🙂.", "🙂a.")
 @example("🙂a.", "🙂.")
@@ -252,9 +286,13 @@ def test_an_emptied_answer_is_no_pair() -> None:
         make_pair(corrected_example("a dog", Span(0, 5, "")), TOKENIZER, [END])
 
 
-def test_tokens_that_spell_another_text_are_refused() -> None:
-    with pytest.raises(UnfitPair, match="spell"):
-        make_pair(corrected_example("a dog", Span(2, 5, "cat"), token_ids=(80, 81, END)), TOKENIZER, [END])
+def test_tokens_that_spell_another_text_are_refused_without_a_word_of_either() -> None:
+    ids = (*TOKENIZER.encode("a dog barks", add_special_tokens=False), END)
+    with pytest.raises(
+        UnfitPair, match="spell 11 code points and its text has 5; they differ from number 2 on"
+    ) as no:
+        make_pair(corrected_example("a cat", Span(2, 5, "cow"), token_ids=ids), TOKENIZER, [END])
+    assert not any(word in str(no.value) for word in ("dog", "cat", "cow"))
 
 
 def test_a_correction_that_writes_a_control_token_is_refused() -> None:
