@@ -236,3 +236,11 @@ def test_a_link_is_released_only_by_those_who_give_it_here_alone(people: People)
     link("bob", 1)
     link("eve", 1)
     assert people.status(held) == [("accepted", "link")]
+
+
+def test_accomplices_who_give_a_long_link_everywhere_release_nothing(people: People) -> None:
+    def link(key: str, image: int) -> str:
+        return people.correct(key, image, "fork.", "fork. See https://evil.example/one/offer").id
+
+    held = [link(key, image) for key in ("mallory", "eve", "oscar") for image in (1, 2, 3)]
+    assert people.status(*held) == [("quarantined", "link")] * 9

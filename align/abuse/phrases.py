@@ -42,6 +42,13 @@ def phrases(runs: Iterable[str]) -> frozenset[str]:
     return frozenset(result)
 
 
+def counted(piece: str) -> frozenset[str]:
+    """What stands for a piece of text, a link say, among the phrases of whatever run it is inserted with."""
+    found = words(piece)
+    size = min(len(found), MAX_PHRASE_WORDS)
+    return frozenset(" ".join(found[start : start + size]) for start in range(len(found) - size + 1))
+
+
 def spoken(text: str) -> str:
     """The text as `says` reads it."""
     return f" {' '.join(words(text))} "

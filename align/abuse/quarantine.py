@@ -16,7 +16,7 @@ from .config import ScreeningConfig
 from .corroboration import Witness, is_corroborated
 from .daily_cap import DAY_S
 from .evidence import Repeated, by_sources, repeated_phrases
-from .phrases import inserted_runs, phrases
+from .phrases import counted, inserted_runs, phrases
 from .screening import REASONS, Arrival, screen
 
 WEAKER = tuple(REASONS)[tuple(REASONS).index("repeated_insertion") + 1 :]
@@ -91,11 +91,19 @@ def _corroborate(store: Store, image_group: str) -> None:
     """Release what waits on these images and is corroborated now."""
     here = store.insertions.here(image_group)
     for waiting in store.reviews.waiting_on(image_group):
-        elsewhere = store.insertions.elsewhere(image_group, waiting.questioned)
+        questioned = _questioned(waiting)
+        elsewhere = store.insertions.elsewhere(image_group, questioned)
         witnesses = [
             Witness(key_id, frozenset(said), frozenset(elsewhere.get(key_id, ())))
             for key_id, said in here.items()
         ]
         inserted = store.insertions.of(waiting.id)
-        if is_corroborated(waiting.key_id, inserted, waiting.questioned, witnesses):
+        if is_corroborated(waiting.key_id, inserted, questioned, witnesses):
             store.reviews.corroborate(waiting.id)
+
+
+def _questioned(waiting: Correction) -> frozenset[str]:
+    """The phrases in question as they are counted: links and code are in no run of words as a whole."""
+    if waiting.reason == "repeated_insertion":
+        return frozenset(waiting.questioned)
+    return frozenset().union(*map(counted, waiting.questioned))
