@@ -5,10 +5,14 @@ depends on order or chance.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from .examples import Example
+
+MANY = 10
+"""Examples that look the same, and may yet be copies of one picture, however few there are in all."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +30,8 @@ def split_examples(examples: Sequence[Example], held_out_share: float = 0.2, at_
     Images whose `position` is up to the share are held out, in every run. Where that holds out fewer than `at_least`
     examples, the images that come next follow, but never more than half of the examples.
     """
-    spans = [_positions(example) for example in examples]
-    bound = held_out_share
-    wanted = min(at_least, len(examples) // 2)
-    if sum(last <= bound for _, last in spans) < wanted:
-        bound = sorted(last for _, last in spans)[wanted - 1]
+    spans = [_positions(names) for names in _names(examples)]
+    bound = _bound([last for _, last in spans], held_out_share, at_least)
     sides: dict[str, list[Example]] = {"train": [], "held out": [], "left out": []}
     for example, (first, last) in zip(examples, spans, strict=True):
         side = "held out" if last <= bound else "train" if first > bound else "left out"
@@ -47,10 +48,12 @@ def judged_by_reviewed(split: Split, reviewed: Collection[str], at_least: int) -
     judges = tuple(example for example in split.held_out if example.id in reviewed)
     if len(judges) < at_least:
         return split
-    judged = {look for example in judges for look in example.looks}
+    examples = (*split.train, *split.held_out, *split.left_out)
+    names = {example.id: own for example, own in zip(examples, _names(examples), strict=True)}
+    judged = frozenset[str]().union(*(names[example.id] for example in judges))
     others = [example for example in split.held_out if example.id not in reviewed]
-    free = tuple(example for example in others if judged.isdisjoint(example.looks))
-    bound = tuple(example for example in others if not judged.isdisjoint(example.looks))
+    free = tuple(example for example in others if judged.isdisjoint(names[example.id]))
+    bound = tuple(example for example in others if not judged.isdisjoint(names[example.id]))
     return Split(split.train + free, judges, split.left_out + bound)
 
 
@@ -64,7 +67,33 @@ def drawn_by_lot(names: Iterable[str], seed: int) -> list[str]:
     return sorted(names, key=lambda name: position(f"{seed}\0{name}"))
 
 
-def _positions(example: Example) -> tuple[float, float]:
-    """Of how the example's images look, or of its words where there are none: the first and the last."""
-    positions = [position(look) for look in example.looks]
+def _names(examples: Sequence[Example]) -> list[frozenset[str]]:
+    """What must not be on both sides, for each example: how its images look, or its words where there are none.
+
+    A look that most examples share, such as that of pages of text or of one camera's pictures, is not that of a copy:
+    there the images' bytes count.
+    """
+    number = Counter(look for example in examples for look in example.looks)
+    common = {look for look, num in number.items() if num > max(len(examples) / 2, MANY)}
+    return [
+        example.looks if common.isdisjoint(example.looks) else (example.looks - common) | example.parts
+        for example in examples
+    ]
+
+
+def _positions(names: Iterable[str]) -> tuple[float, float]:
+    """The first and the last."""
+    positions = [position(name) for name in names]
     return min(positions), max(positions)
+
+
+def _bound(positions: Sequence[float], share: float, at_least: int) -> float:
+    """The position up to which examples are held out."""
+    half = len(positions) // 2
+    wanted = min(at_least, half)
+    if sum(one <= share for one in positions) >= wanted:
+        return share
+    bound = sorted(positions)[wanted - 1]
+    if sum(one <= bound for one in positions) <= half:
+        return bound
+    return max((one for one in positions if one < bound), default=share)  # many are at the same place

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
+import PIL.Image
 import pytest
 from corrections import corrections
 from tiny_models import tiny_llava
@@ -112,6 +113,31 @@ def test_where_too_few_would_judge_the_next_images_follow() -> None:
     assert len(split_examples(few[:30], 0.05, at_least=20).held_out) == 15, "never more than half"
     assert split_examples(few, 0.9, at_least=20) == split_examples(few, 0.9)
     assert split_examples([], 0.2, at_least=20).held_out == ()
+
+
+def test_pictures_that_all_look_the_same_are_told_apart_by_their_bytes() -> None:
+    """Pages of text, say."""
+    pages = []
+    for number in range(60):
+        buffer = io.BytesIO()
+        PIL.Image.new("L", (64, 64), 255 - number % 3).save(buffer, "PNG", dpi=(72 + number, 72))
+        pages.append(
+            replace(about(f"{number}", f"page {number}"), images={f"page {number}": buffer.getvalue()})
+        )
+    assert len({look for page in pages for look in page.looks}) == 1
+    split = split_examples(pages, 0.2, at_least=20)
+    assert len(split.held_out) == 20
+    assert len(split.train) == 40
+    judged = judged_by_reviewed(split, {split.held_out[0].id}, at_least=1)
+    assert (len(judged.train), len(judged.held_out), judged.left_out) == (59, 1, ())
+
+
+def test_many_that_would_follow_at_once_do_not_leave_less_than_half_to_teach() -> None:
+    first, *others = sorted((f"image {number}" for number in range(30)), key=position)
+    corrected = [about(f"{number}", first if number < 9 else others[0]) for number in range(18)]
+    corrected += [about(f"more {number}", others[1 + number]) for number in range(2)]
+    split = split_examples(corrected, 0.0, at_least=10)
+    assert len(split.held_out) == 9, "those of the second image would be nine more"
 
 
 def test_a_lot_is_fair_and_depends_on_the_seed_alone() -> None:
