@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 
 from .config import AlignmentConfig
-from .errors import AlignError, Conflict, TakenOver, TrainingStopped
+from .errors import AlignError, Conflict, Outdated, TakenOver, TrainingStopped
 from .gate import Measurements, Verdict, decide
 from .gate.measurement import measure
 from .gate.report import Report, report_folder, without_nan
@@ -150,7 +150,7 @@ def _begin(
         return manifest, frozen
     changed = [name for name, value in made_with.to_json().items() if run.manifest[name] != value]
     if changed:
-        raise Conflict(f"{' and '.join(changed)} changed since the run began; ask for another run")
+        raise Outdated(f"{' and '.join(changed)} changed since the run began; another run is needed")
     return run.manifest, thaw(store, blobs, run.manifest)
 
 

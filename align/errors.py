@@ -79,5 +79,9 @@ class TakenOver(Conflict):
     pass
 
 
+class Outdated(Conflict):
+    """A run that broke off cannot go on as it began; another one can."""
+
+
 class StateError(AlignError):
     pass

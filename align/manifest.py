@@ -14,7 +14,7 @@ from typing import Any
 from .abuse.config import SourceShares
 from .abuse.shares import over_share
 from .config import AlignmentConfig
-from .errors import Conflict, NothingToLearn
+from .errors import NothingToLearn, Outdated
 from .examples import Example
 from .gate import criteria
 from .provenance import Provenance
@@ -78,17 +78,17 @@ def freeze(store: Store, blobs: Blobs, config: AlignmentConfig) -> Frozen:
 def thaw(store: Store, blobs: Blobs, manifest: dict[str, Any]) -> Frozen:
     """What a manifest names, as it was frozen: for a run that goes on, or one that is to be repeated.
 
-    Raises `Conflict` where some of it may not be used any more.
+    Raises `Outdated` where some of it may not be used any more.
     """
     if erased := store.erasures.among(manifest):
-        raise Conflict(
-            f"{', '.join(erased[:3])} of this run's manifest was erased since; ask for another run"
+        raise Outdated(
+            f"{', '.join(erased[:3])} of this run's manifest was erased since; another run is needed"
         )
 
     def corrected(correction_id: str) -> Example:
         correction = store.corrections.get(correction_id)
         if correction.status != "accepted":
-            raise Conflict(f"correction {correction_id} is {correction.status} by now; ask for another run")
+            raise Outdated(f"correction {correction_id} is {correction.status} by now; another run is needed")
         return corrected_example(correction, store.responses.get(correction.response_id), blobs)
 
     return Frozen(

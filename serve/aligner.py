@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from align.errors import AlignError, Conflict, TakenOver, TrainingStopped
+from align.errors import AlignError, Conflict, Outdated, TakenOver, TrainingStopped
 from align.state import Blobs, Run, Store
 from align.state.database import AWAY
 
@@ -201,6 +201,9 @@ class Aligner:
             return
         except (TakenOver, *AWAY):
             raise
+        except Outdated as error:
+            self._store.runs.request(run.trigger)  # what it was to learn waits no longer for that
+            reason = str(error)
         except AlignError as error:
             reason = str(error)
         except (

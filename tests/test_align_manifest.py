@@ -150,6 +150,6 @@ def test_a_run_goes_on_only_with_the_model_it_began_with(
     run = stopped(filled, blobs, base, tmp_path / "run")
     assert run.manifest is not None
     other = replace(run, manifest={**run.manifest, "base_digest": "another"})
-    with pytest.raises(Conflict, match="base_digest changed since the run began; ask for another run"):
+    with pytest.raises(Conflict, match="base_digest changed since the run began; another run is needed"):
         align(filled, blobs, other, str(base), CONFIG, tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -16,7 +16,7 @@ from tiny_models import tiny_llava
 
 from align import alignment as module
 from align.config import LoraSettings, TrainingConfig
-from align.errors import Conflict, NotFound, NothingToLearn
+from align.errors import Conflict, NotFound, NothingToLearn, Outdated
 from align.state import Adapter, Blobs, Store
 from serve.aligner import Aligner
 from serve.settings import AlignmentSettings, Settings
@@ -107,6 +107,21 @@ def test_corrections_that_made_a_run_fail_do_not_start_another_by_themselves(
     assert aligner.step() is None
     correct(store, 3)
     assert aligner.step() is not None
+
+
+def test_a_run_that_cannot_go_on_as_it_began_is_followed_by_another(
+    aligner: Aligner, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an upgrade, say: its corrections are not lost for teaching."""
+    monkeypatch.setattr(module, "align", failing(Outdated("code_version changed since the run began")))
+    store.runs.request("erasure")
+    run = aligner.step()
+    assert run is not None
+    assert (run.status, run.reason) == ("failed", "code_version changed since the run began")
+    monkeypatch.setattr(module, "align", ending("refused"))
+    following = aligner.step()
+    assert following is not None
+    assert (following.id != run.id, following.trigger) == (True, "erasure")
 
 
 def test_the_corrections_of_a_cancelled_run_do_not_start_the_next_one(
