@@ -10,9 +10,15 @@ from typing import Any
 import pytest
 from command_line import command_line
 from fake_engine import FakeEngine
-from served import encoded, listening, serving
+from served import listening, serving
 from typer.main import get_command
 
+from align.scenes import MODEL_PATH
+from align.scenes.annotator import annotate
+from align.scenes.draw import png_bytes
+from align.scenes.world import sample_scene
+from align.spans import apply_spans
+from benchmarks.scenes import Speaker
 from serve.cli import app
 
 ROOT = Path(__file__).parent.parent
@@ -68,7 +74,7 @@ def test_commands_of_the_quick_start_work_as_they_are_written(
 ) -> None:
     errata = command_line(monkeypatch, capsys)
     cheap = [words for words in typed("docs/start.md") if " ".join(words).startswith(CHEAP)]
-    assert len(cheap) == 2
+    assert len(cheap) == 3
     monkeypatch.chdir(tmp_path)
     with serving(tmp_path / ".errata") as served, listening(served) as url:
         monkeypatch.setenv("ERRATA_BASE_URL", f"{url}/v1")
@@ -83,18 +89,25 @@ def test_the_first_lines_of_python_correct_an_answer(
     document: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = blocks(document, "python")[0]
-    (tmp_path / "photo.png").write_bytes(encoded())
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(ROOT)
     monkeypatch.delenv("ERRATA_API_KEY", raising=False)
-    engine = FakeEngine(answers={"base": "There is a red cup and a fork."})
+    engine = FakeEngine(answers={"base": "There is a red sun and a yellow boat."})
     with serving(tmp_path / "state", engine) as served, listening(served) as url:
         monkeypatch.setenv("ERRATA_BASE_URL", f"{url}/v1")
         names: dict[str, Any] = {}
         exec(program, names)
         names["client"].close()
         (stored,) = served.store.corrections.page(10)
-    assert stored.corrected_text == "There is a blue cup and a fork."
-    assert [span["kind"] for span in stored.spans] == ["attribute"]
+    assert stored.corrected_text == "There is a red sun and a yellow car."
+    assert [span["kind"] for span in stored.spans] == ["object"]
+
+
+def test_the_embedded_model_tells_of_their_picture_what_they_correct() -> None:
+    scene = sample_scene("honest", "test", 31)
+    assert (ROOT / "docs" / "images" / "scene.png").read_bytes() == png_bytes(scene)
+    (told,) = Speaker(str(MODEL_PATH), None).greedy([scene], ["Describe the picture."])
+    assert "a yellow boat" in told
+    assert apply_spans(told, annotate(told, scene) or []) == told.replace("yellow boat", "yellow car")
 
 
 def test_the_correction_by_curl_is_one_that_the_server_takes(tmp_path: Path) -> None:
