@@ -25,7 +25,15 @@ from serve.engine.engine import TransformersEngine
 from serve.engine.process import EngineProcess
 from serve.engine.protocol import BASE, Delta, Sampling, ScoredToken, TokenLogprobs
 from serve.engine.wire import Cancel, Line, Parcel, Submit, Told, pack, unpack
-from serve.errors import EngineFull, InvalidPrompt, InvalidRequest, ServeError, SettingsError, UnknownAdapter
+from serve.errors import (
+    EngineFull,
+    InvalidPrompt,
+    InvalidRequest,
+    NotReady,
+    ServeError,
+    SettingsError,
+    UnknownAdapter,
+)
 
 CONFIG = EngineConfig(
     max_num_sequences=4, max_model_len=256, num_adapter_slots=2, max_rank=8, max_waiting=2, max_step_s=5.0
@@ -224,11 +232,13 @@ def test_a_process_that_says_nothing_or_has_ended_is_found_out_and_its_answers_f
         answer.wait()
     assert {answer.finish_reason for answer in answers} <= {"error", "stop", "length"}
     assert "has ended" in illness(engine)
-    with pytest.raises(EngineFull):
+    with pytest.raises(NotReady, match="another one will come"):
         submit(engine, CONVERSATIONS[0])
-    with pytest.raises(EngineFull):
+    with pytest.raises(NotReady):
         engine.load("v0001", folder)
     engine.close()
+    with pytest.raises(EngineFull, match="is closing"):
+        submit(engine, CONVERSATIONS[0])
 
 
 def illness(engine: EngineProcess) -> str:
