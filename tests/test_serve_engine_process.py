@@ -24,7 +24,7 @@ from serve.engine.config import EngineConfig
 from serve.engine.engine import TransformersEngine
 from serve.engine.process import EngineProcess
 from serve.engine.protocol import BASE, Delta, Sampling, ScoredToken, TokenLogprobs
-from serve.engine.wire import Cancel, Line, Parcel, Submit, Told, pack, unpack
+from serve.engine.wire import Cancel, Line, Parcel, Start, Submit, Told, pack, unpack
 from serve.errors import (
     EngineFull,
     InvalidPrompt,
@@ -251,6 +251,31 @@ def illness(engine: EngineProcess) -> str:
             return str(error)
         time.sleep(0.1)
     return "none"
+
+
+SLOW_HOST = """
+import sys, time
+from serve.engine import host
+def load(*_):
+    print("loading", flush=True)
+    time.sleep(60)
+host.TransformersEngine.from_pretrained = load
+host.main(int(sys.argv[1]))
+"""
+
+
+def test_it_does_not_outlive_a_replica_that_is_killed_while_the_model_is_loaded() -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        command = [sys.executable, "-c", SLOW_HOST, str(theirs.fileno())]
+        host = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdout=subprocess.PIPE, text=True)
+    assert host.stdout is not None
+    line = Line(ours)
+    line.send(Start("any", CONFIG, None, None))
+    assert host.stdout.readline() == "loading\n"
+    line.close()  # as the kernel does it
+    assert host.wait(30) == 1
+    host.stdout.close()
 
 
 PARENT = """
