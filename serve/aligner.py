@@ -6,6 +6,7 @@ Of several on one database one works, and the others stand by: see `lease.py`.
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import socket
@@ -60,7 +61,8 @@ class Aligner:
         self._traces = _traces() if settings.traces else None
 
     def start(self) -> None:
-        self._begin("lease", self.lease.step)
+        # however seldom it looks for work: the lease has a length of its own
+        self._begin("lease", self.lease.step, most_s=self.lease.renew_s)
         self._begin("aligner", self._work, self._settings.alignment.training.niceness)
         if self._settings.alignment.retire_tainted:
             self._begin("retirement", self._while_held(self._retirement.step))
@@ -249,15 +251,18 @@ class Aligner:
         if self._settings.alignment.retire_tainted:
             self._retirement.remove_left_files()
 
-    def _begin(self, name: str, step: Callable[[], object], niceness: int = 0) -> None:
-        thread = threading.Thread(target=self._repeat, args=(step, niceness), name=name, daemon=True)
+    def _begin(
+        self, name: str, step: Callable[[], object], niceness: int = 0, most_s: float = math.inf
+    ) -> None:
+        pause_s = min(self._settings.alignment.poll_s, most_s)
+        thread = threading.Thread(target=self._repeat, args=(step, niceness, pause_s), name=name, daemon=True)
         self._threads.append(thread)
         thread.start()
 
-    def _repeat(self, step: Callable[[], object], niceness: int) -> None:
+    def _repeat(self, step: Callable[[], object], niceness: int, pause_s: float) -> None:
         if niceness and sys.platform == "linux":  # elsewhere a thread has no priority of its own
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
-        while not self._stop.wait(self._settings.alignment.poll_s):
+        while not self._stop.wait(pause_s):
             try:
                 step()
             except Exception:  # the outermost loop: a busy database today is no reason to stop learning

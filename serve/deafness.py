@@ -20,6 +20,8 @@ LOOK_S = 1.0
 BACK_S = 5.0
 """Set back by less than this, the clock is soon as late again."""
 ANSWER_S = 5.0
+PROXY = "SERVE_PROXY_ACTOR"
+"""What the name of each proxy's actor begins with."""
 
 
 class Hearing:
@@ -40,8 +42,9 @@ class Hearing:
 
 
 def watch() -> None:
-    """This process, a proxy."""
-    threading.Thread(target=_watch, name="deafness", daemon=True).start()
+    """This process, if it is a proxy's: Ray Serve asks replicas that answer without one for its middleware, too."""
+    if (ray.get_runtime_context().get_actor_name() or "").startswith(PROXY):
+        threading.Thread(target=_watch, name="deafness", daemon=True).start()
 
 
 def _watch() -> None:

@@ -11,7 +11,7 @@ ServeError
 ├── EngineFull         no room in the queue or the adapter slots now (429)
 ├── RateLimited        the key has used up what it may ask for now (429)
 ├── EngineFailed       the sequence failed inside the engine (500)
-├── NotReady           this replica does not hold yet what is in force (503)
+├── NotReady           this replica does not hold yet what is in force, or its engine has ended (503)
 ├── DeadlineExceeded   it took longer than the server allows (504)
 ├── RayEnded           Ray itself has ended under the server
 └── SettingsError      the server cannot start as it is configured

@@ -32,12 +32,17 @@ class Lease:
     def is_held(self) -> bool:
         return time.monotonic() < self._held_until
 
+    @property
+    def renew_s(self) -> float:
+        """So often at least, `step` is to be called."""
+        return self._length_s / 3
+
     def step(self) -> None:
         """Renew it, or take it if it is free; unless the last look was less than a third of its length ago."""
         before = time.monotonic()
         if before < self._next:
             return
-        self._next = before + self._length_s / 3
+        self._next = before + self.renew_s
         was_held = self.is_held
         is_taken = self._leases.take(self._name, self._holder, self._length_s)
         self._held_until = before + self._length_s if is_taken else 0.0

@@ -16,7 +16,7 @@ from align.errors import InvalidAdapter
 from align.state import Adapter, Store
 
 from .engine.protocol import Engine
-from .errors import EngineFull
+from .errors import EngineFull, NotReady
 
 log = structlog.get_logger()
 
@@ -64,8 +64,9 @@ class Loader:
             try:
                 self._load(version)
                 self._on_outcome()
-            except EngineFull as error:  # a slot is free when its last sequence has ended: asked again later
-                log.info("no adapter slot yet", version=version, reason=str(error))
+            except (EngineFull, NotReady) as error:
+                # a slot is free when its last sequence has ended; that an engine has ended is no version's fault
+                log.info("adapter cannot be loaded yet", version=version, reason=str(error))
             except Exception as error:  # the thread's outermost loop: a bad file must not end in silence
                 log.exception("cannot load adapter", version=version)
                 self._failures[version] = (time.monotonic(), str(error) or type(error).__name__)

@@ -27,7 +27,7 @@ class RayProcesses:
 
     def __init__(self) -> None:
         self._seen = set(psutil.Process().children(recursive=True))
-        self._head = [(one.name(), one) for one in self._seen if one.name() in HEAD]
+        self._head = [(name, one) for one in self._seen if (name := _name(one)) in HEAD]
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="ray-processes", daemon=True)
         self._thread.start()
@@ -60,6 +60,13 @@ class RayProcesses:
 
     def _ended(self) -> str | None:
         return next((name for name, process in self._head if not _runs(process)), None)
+
+
+def _name(process: psutil.Process) -> str:
+    try:
+        return str(process.name())
+    except psutil.NoSuchProcess:  # Ray begins some that end in a moment
+        return ""
 
 
 def _runs(process: psutil.Process) -> bool:

@@ -85,5 +85,5 @@ def transformers_engine(settings: Settings) -> Engine:
     from .engine.device import cores
     from .engine.process import EngineProcess
 
-    num_cores = cores() // settings.num_replicas
+    num_cores = max(1, cores() // settings.num_replicas)  # none would be taken for: all
     return EngineProcess(settings.model, settings.engine, num_cores=num_cores, host=host)

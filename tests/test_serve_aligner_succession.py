@@ -112,6 +112,24 @@ def test_a_lone_aligner_that_is_started_again_after_its_death_does_not_wait_for_
     assert not make_aligner().lease.is_held, "the one before it lives"
 
 
+def test_one_that_looks_for_work_less_often_than_its_lease_is_long_keeps_it(
+    make_aligner: MakeAligner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aligner = make_aligner(lease_s=6.0, alignment=AlignmentSettings(poll_s=60.0))
+    renewals: list[bool] = []
+    take = aligner._store.leases.take
+
+    def count(*arguments: Any) -> bool:
+        renewals.append(take(*arguments))
+        return renewals[-1]
+
+    monkeypatch.setattr(aligner._store.leases, "take", count)
+    aligner.start()
+    wait_until(lambda: len(renewals) >= 3)
+    assert all(renewals)
+    assert (aligner.lease.is_held, aligner.lease.num_taken) == (True, 1)
+
+
 def test_of_two_aligners_one_works_until_it_stops_and_then_the_other(
     make_aligner: MakeAligner, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

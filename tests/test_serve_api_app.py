@@ -19,6 +19,7 @@ from served import MODEL, Served, body, error, serving, wait_until
 from starlette.types import Receive, Scope, Send
 
 from serve.api.measure import Measure
+from serve.errors import ServeError
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +125,15 @@ def test_a_replica_that_is_behind_is_not_ready(tmp_path: Path) -> None:
         behind = served.client.get("/readyz")
         assert (behind.json()["status"], behind.json()["live"]) == ("behind", "v0001")
         assert behind.headers["retry-after"] == "1"
+
+
+def test_a_replica_whose_engine_has_failed_is_not_ready(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(served.engine, "check_failure", ServeError("the engine's process has ended"))
+    failed = served.client.get("/readyz")
+    assert (failed.status_code, failed.json()["status"]) == (503, "failed")
+    assert failed.headers["retry-after"] == "1"
 
 
 def test_prometheus_finds_each_replica_by_itself(served: Served) -> None:

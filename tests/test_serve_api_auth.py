@@ -121,6 +121,8 @@ def test_without_keys_no_other_host_is_open(tmp_path: Path, host: str) -> None:
         {"Host": "evil.example"},
         {"Host": "evil.example:8000"},
         {"Host": "127.0.0.1.evil.example"},
+        {"Host": "[::1"},
+        {"Origin": "http://[::1"},
     ],
 )
 def test_an_open_server_does_not_answer_web_pages_of_others(served: Served, headers: dict[str, str]) -> None:

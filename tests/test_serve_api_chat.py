@@ -15,6 +15,7 @@ import pytest
 from fake_engine import FakeEngine
 from served import MODEL, SLOW, Served, body, error, events, listening, serving, wait_until
 
+from serve.api import answers
 from serve.api.logprobs import logprobs_json
 from serve.api.schema.chat import CHANGES_NOTHING
 from serve.engine.protocol import ScoredToken, TokenLogprobs
@@ -290,6 +291,18 @@ def test_a_full_queue_says_when_to_come_back(served: Served) -> None:
     response = served.chat()
     assert error(response, 429)["type"] == "rate_limit_error"
     assert response.headers["retry-after"] == "1"
+
+
+@pytest.mark.parametrize(("doubt_s", "deadline_s"), [(0.05, 300.0), (300.0, 0.05)])
+def test_a_store_too_slow_to_be_certain_of_what_is_in_force_is_not_waited_for_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, doubt_s: float, deadline_s: float
+) -> None:
+    monkeypatch.setattr(answers, "DOUBT_S", doubt_s)
+    with serving(tmp_path, request_deadline_s=deadline_s) as served:
+        monkeypatch.setattr(served.replica.reconciler, "certainly_in_force", lambda: None)
+        response = served.chat()
+        assert "too slowly" in error(response, 503)["message"]
+        assert response.headers["retry-after"] == "1"
 
 
 def test_a_replica_that_lacks_what_is_in_force_asks_for_patience(served: Served) -> None:

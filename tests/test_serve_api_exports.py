@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
 import tarfile
+import threading
 import time
 import tracemalloc
 from collections.abc import Iterator
@@ -19,6 +21,8 @@ from served import Served, data_url, encoded, error, image_part, listening, serv
 
 from align.formats.export_format import ExportFormat
 from align.formats.exporting import FORMATS, export_corrections
+from serve.api import exports as exports_module
+from serve.api.app import build_app
 from serve.api.archive import tar_pieces
 
 
@@ -101,6 +105,34 @@ def test_a_client_that_hangs_up_leaves_no_files(served: Served) -> None:
     with listening(served) as url, httpx.stream("GET", f"{url}/feedback/export?format=openai") as answer:
         assert next(answer.iter_raw())
     wait_until(lambda: exports(served) == [])
+
+
+def test_a_request_that_is_cancelled_while_its_files_are_written_leaves_none(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    correct(served, 8)
+    has_begun, may_end, write = threading.Event(), threading.Event(), exports_module._write
+
+    def slow(*arguments: Any) -> Any:
+        has_begun.set()
+        assert may_end.wait(20.0)
+        return write(*arguments)
+
+    monkeypatch.setattr(exports_module, "_write", slow)
+
+    async def hang_up() -> None:
+        transport = httpx.ASGITransport(build_app(served.replica))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as client:
+            request = asyncio.create_task(client.get("/feedback/export?format=openai"))
+            await asyncio.to_thread(has_begun.wait, 20.0)
+            request.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await request
+            assert len(exports(served)) == 1, "the thread goes on"
+            may_end.set()
+            await asyncio.to_thread(wait_until, lambda: exports(served) == [])
+
+    asyncio.run(hang_up())
 
 
 def test_what_a_crash_left_is_removed_a_day_later(served: Served) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from types import SimpleNamespace
 
 import pytest
+import ray
 
+from serve import deafness
 from serve.deafness import BACK_S, Hearing
 
 HALF_AN_HOUR_S = 1800.0
@@ -55,3 +59,23 @@ def test_it_is_heard_again_once_the_clock_is_as_late_as_before(world: World) -> 
     assert not world.is_lost(offset_s=-HALF_AN_HOUR_S, controller=1)
     world.past_s = HALF_AN_HOUR_S
     assert not world.is_lost(offset_s=-HALF_AN_HOUR_S, controller=2)
+
+
+@pytest.mark.parametrize(
+    ("actor", "is_watched"),
+    [
+        ("SERVE_PROXY_ACTOR-1f2e", True),
+        ("SERVE_PROXY_ACTOR-fallback-1f2e", True),
+        ("SERVE_REPLICA::errata#ModelServer#x1y2", False),
+        (None, False),
+    ],
+)
+def test_only_a_proxy_s_process_can_be_ended_and_never_a_replica_s(
+    monkeypatch: pytest.MonkeyPatch, actor: str | None, is_watched: bool
+) -> None:
+    begun = threading.Event()
+    context = SimpleNamespace(get_actor_name=lambda: actor)
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: context)
+    monkeypatch.setattr(deafness, "_watch", begun.set)
+    deafness.watch()
+    assert begun.wait(10.0 if is_watched else 0.2) == is_watched

@@ -24,8 +24,16 @@ from serve.engine.config import EngineConfig
 from serve.engine.engine import TransformersEngine
 from serve.engine.process import EngineProcess
 from serve.engine.protocol import BASE, Delta, Sampling, ScoredToken, TokenLogprobs
-from serve.engine.wire import Cancel, Line, Parcel, Submit, Told, pack, unpack
-from serve.errors import EngineFull, InvalidPrompt, InvalidRequest, ServeError, SettingsError, UnknownAdapter
+from serve.engine.wire import Cancel, Line, Parcel, Start, Submit, Told, pack, unpack
+from serve.errors import (
+    EngineFull,
+    InvalidPrompt,
+    InvalidRequest,
+    NotReady,
+    ServeError,
+    SettingsError,
+    UnknownAdapter,
+)
 
 CONFIG = EngineConfig(
     max_num_sequences=4, max_model_len=256, num_adapter_slots=2, max_rank=8, max_waiting=2, max_step_s=5.0
@@ -224,11 +232,13 @@ def test_a_process_that_says_nothing_or_has_ended_is_found_out_and_its_answers_f
         answer.wait()
     assert {answer.finish_reason for answer in answers} <= {"error", "stop", "length"}
     assert "has ended" in illness(engine)
-    with pytest.raises(EngineFull):
+    with pytest.raises(NotReady, match="another one will come"):
         submit(engine, CONVERSATIONS[0])
-    with pytest.raises(EngineFull):
+    with pytest.raises(NotReady):
         engine.load("v0001", folder)
     engine.close()
+    with pytest.raises(EngineFull, match="is closing"):
+        submit(engine, CONVERSATIONS[0])
 
 
 def illness(engine: EngineProcess) -> str:
@@ -241,6 +251,31 @@ def illness(engine: EngineProcess) -> str:
             return str(error)
         time.sleep(0.1)
     return "none"
+
+
+SLOW_HOST = """
+import sys, time
+from serve.engine import host
+def load(*_):
+    print("loading", flush=True)
+    time.sleep(60)
+host.TransformersEngine.from_pretrained = load
+host.main(int(sys.argv[1]))
+"""
+
+
+def test_it_does_not_outlive_a_replica_that_is_killed_while_the_model_is_loaded() -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        command = [sys.executable, "-c", SLOW_HOST, str(theirs.fileno())]
+        host = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdout=subprocess.PIPE, text=True)
+    assert host.stdout is not None
+    line = Line(ours)
+    line.send(Start("any", CONFIG, None, None))
+    assert host.stdout.readline() == "loading\n"
+    line.close()  # as the kernel does it
+    assert host.wait(30) == 1
+    host.stdout.close()
 
 
 PARENT = """

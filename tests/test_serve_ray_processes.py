@@ -10,6 +10,8 @@ import psutil
 import pytest
 from served import wait_until
 
+from serve.ray_processes import RayProcesses
+
 SERVER = """
 import signal, subprocess, sys, time
 from serve.errors import RayEnded
@@ -56,6 +58,17 @@ def test_a_server_without_its_raylet_ends_and_kills_whom_that_left_behind(
     told, _ = server.communicate(timeout=60)
     assert "Ray's raylet has ended" in told
     wait_until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
+
+
+def test_a_child_that_ends_while_it_is_looked_at_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    child = subprocess.Popen(["sleep", "60"])
+    ended = psutil.Process(child.pid)
+    child.kill()
+    child.wait()
+    monkeypatch.setattr(psutil.Process, "children", lambda *_, **__: [ended])
+    processes = RayProcesses()
+    processes.stop()
+    processes.check()
 
 
 def test_a_server_that_is_told_to_end_while_ray_runs_leaves_that_to_ray(

@@ -13,6 +13,7 @@ from records import adapter_row
 from served import wait_until
 
 from align.errors import InvalidAdapter
+from serve.errors import NotReady
 from serve.reconciler import Reconciler
 from serve.rollout import choose_version
 
@@ -129,6 +130,19 @@ def test_full_slots_are_waited_for(cluster: Cluster) -> None:
     wait_until(engine.is_in_load.is_set)  # asked again
     assert cluster.store.rollouts.newest().status == "preparing"
     engine.num_slots = 1
+    wait_until(lambda: cluster.live_everywhere("v0001"))
+
+
+def test_an_engine_that_has_ended_abandons_no_promotion(cluster: Cluster) -> None:
+    dying = FakeEngine(load_failures={"v0001": NotReady("the engine's process has ended")})
+    for engine in (FakeEngine(), dying):
+        cluster.add(engine)
+    adapter_row(cluster.store)
+    assert cluster.propose("v0001")
+    wait_until(dying.is_in_load.is_set)
+    dying.is_in_load.clear()
+    wait_until(dying.is_in_load.is_set)  # asked again
+    dying.load_failures.clear()  # as its successor's
     wait_until(lambda: cluster.live_everywhere("v0001"))
 
 

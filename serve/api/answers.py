@@ -16,9 +16,9 @@ from functools import partial
 import structlog
 from starlette.concurrency import run_in_threadpool
 
-from align.state import Failure, Key, Response
+from align.state import Failure, Key, Response, Rollout
 from serve.engine.protocol import Delta, Prompt, Sampling
-from serve.errors import DeadlineExceeded, EngineFailed, InvalidPrompt, ServeError
+from serve.errors import DeadlineExceeded, EngineFailed, InvalidPrompt, NotReady, ServeError
 from serve.metrics import Stopwatch
 from serve.replica import Replica
 from serve.rollout import choose_version, is_pinned
@@ -34,6 +34,8 @@ log = structlog.get_logger()
 
 LAST_WORDS_S = 10.0
 """How long a cancelled sequence's end is waited for; the engine ends it at its next step."""
+DOUBT_S = 10.0
+"""How long a request asks which version is in force, where the store answers too slowly to be certain."""
 
 
 class Answers:
@@ -46,17 +48,16 @@ class Answers:
     async def begin(
         self, body: ChatRequest, key: Key, request_id: str, traceparent: str | None = None
     ) -> Completion:
-        """Read, choose the version, submit."""
+        """Read, choose the version, submit. Raises `ServeError`, of which `NotReady` is this server's fault."""
         watch = Stopwatch()
-        settings, engine, reconciler = self._replica.settings, self._replica.engine, self._replica.reconciler
+        settings, engine = self._replica.settings, self._replica.engine
         asked = await self._prompts.read(body.messages)
         read_s = watch.read()
         sampling = self._sampling(body, asked.prompt)
         completion_id = f"chatcmpl-{uuid.uuid4().hex}"
         ids = response_ids(completion_id, body.n)
         tokens = await run_in_threadpool(self._feedback_tokens, ids, body, key) if body.feedback_token else {}
-        while (in_force := reconciler.certainly_in_force()) is None:
-            await run_in_threadpool(reconciler.refresh)
+        in_force = await self._certainly_in_force(min(DOUBT_S, settings.request_deadline_s - watch.read()))
         # from here to `_submit` nothing is awaited, so that it is still in force
         adapter = choose_version(
             in_force,
@@ -88,6 +89,17 @@ class Answers:
         )
         self._submit(completion, asked.prompt)
         return completion
+
+    async def _certainly_in_force(self, patience_s: float) -> Rollout:
+        """Raises `NotReady`."""
+        reconciler, watch = self._replica.reconciler, Stopwatch()
+        while (in_force := reconciler.certainly_in_force()) is None:
+            if watch.read() > patience_s:
+                raise NotReady(
+                    "the store answers too slowly to be certain which version is in force: ask again in a moment"
+                )
+            await run_in_threadpool(reconciler.refresh)
+        return in_force
 
     def _submit(self, completion: Completion, prompt: Prompt) -> None:
         """All of its answers, or none."""

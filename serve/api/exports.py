@@ -54,7 +54,13 @@ def exports_router(replica: Replica) -> APIRouter:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
 
-        folder, done = await run_in_threadpool(write)
+        # a task of its own: where the client hangs up, the thread goes on, and somebody has to hear of its end
+        writing = asyncio.ensure_future(run_in_threadpool(write))
+        try:
+            folder, done = await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            writing.add_done_callback(_remove_written)
+            raise
         log.info(
             "corrections exported", format=query.format, written=done.num_written, failed=done.num_failed
         )
@@ -78,8 +84,17 @@ class TarResponse(StreamingResponse):
         try:
             await super().__call__(scope, receive, send)
         finally:
-            # not awaited: what ends this may be its cancellation
-            asyncio.get_running_loop().run_in_executor(None, shutil.rmtree, self._folder, True)
+            _remove(self._folder)
+
+
+def _remove_written(writing: asyncio.Future[tuple[Path, Exported]]) -> None:
+    if not writing.cancelled() and writing.exception() is None:
+        _remove(writing.result()[0])
+
+
+def _remove(folder: Path) -> None:
+    """Not awaited: what ends a request may be its cancellation."""
+    asyncio.get_running_loop().run_in_executor(None, shutil.rmtree, folder, True)
 
 
 def _make_room(exports: Path) -> Path:

@@ -1,9 +1,10 @@
-"""/healthz: the process answers. /readyz: it holds what is in force. /metrics: figures, of all or one by one."""
+"""/healthz: the process answers. /readyz: it can, with what is in force. /metrics: figures, of all or one by one."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict
+from typing import Literal
 from urllib.parse import urlsplit
 
 import httpx
@@ -13,13 +14,19 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.concurrency import run_in_threadpool
 
 from align.state.replicas import Replica as ReplicaRow
+from serve.errors import ServeError
 from serve.metrics import StoreCollector, deployment_page
 from serve.replica import Replica
 
 from .schema import HealthAnswer, MetricsTarget, ReadinessAnswer
 from .statuses import Documented, content
 
-BEHIND: Documented = {503: {"model": ReadinessAnswer, "description": "It does not hold what is in force yet"}}
+BEHIND: Documented = {
+    503: {
+        "model": ReadinessAnswer,
+        "description": "It does not hold what is in force yet, or its engine works no more",
+    }
+}
 
 
 def health_router(replica: Replica) -> APIRouter:
@@ -33,12 +40,12 @@ def health_router(replica: Replica) -> APIRouter:
 
     @router.get("/readyz", responses=BEHIND)
     async def readyz(http: Response) -> ReadinessAnswer:
-        """This replica holds what is in force: 200, else 503. `engine` says how it runs."""
-        rollout, is_ready = replica.reconciler.in_force(), replica.reconciler.is_ready
-        if not is_ready:
+        """This replica holds what is in force and its engine works: 200, else 503. `engine` says how it runs."""
+        rollout, status = replica.reconciler.in_force(), _status(replica)
+        if status != "ready":
             http.status_code, http.headers["Retry-After"] = 503, "1"
         return ReadinessAnswer(
-            status="ready" if is_ready else "behind",
+            status=status,
             generation=rollout.generation,
             live=rollout.live,
             replica=replica.id,
@@ -71,6 +78,14 @@ def health_router(replica: Replica) -> APIRouter:
         return Response(page, media_type=CONTENT_TYPE_LATEST)
 
     return router
+
+
+def _status(replica: Replica) -> Literal["ready", "behind", "failed"]:
+    try:
+        replica.engine.check()
+    except ServeError:  # Ray Serve's own look finds it too, and replaces the replica, but seconds later
+        return "failed"
+    return "ready" if replica.reconciler.is_ready else "behind"
 
 
 def _target(replica: ReplicaRow) -> MetricsTarget:

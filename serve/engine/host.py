@@ -6,6 +6,7 @@ The replica's Python would take the interpreter's lock from the engine's thread 
 from __future__ import annotations
 
 import os
+import select
 import socket
 import sys
 import threading
@@ -103,8 +104,17 @@ class Host:
                 self._line.send(wire.Pulse(None))
 
 
+def _end_with_replica(descriptor: int) -> None:
+    """Whatever is being done. While a model is loaded, which may take minutes, nothing else notices it."""
+    hang_up = select.poll()
+    hang_up.register(descriptor, 0)  # what is sent wakes nobody here
+    hang_up.poll()
+    os._exit(1)
+
+
 def main(descriptor: int) -> None:
     configure_logs()
+    threading.Thread(target=_end_with_replica, args=(descriptor,), name="errata-orphan", daemon=True).start()
     line = wire.Line(socket.socket(fileno=descriptor))
     parcels = line.received()
     start = next(parcels).message

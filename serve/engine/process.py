@@ -19,7 +19,7 @@ from align.conversation import Conversation
 from align.errors import InvalidAdapter
 from align.rendering import Rendered, Renderer
 
-from ..errors import EngineFull, ServeError, SettingsError, UnknownAdapter
+from ..errors import EngineFull, NotReady, ServeError, SettingsError, UnknownAdapter
 from . import wire
 from .admission import check_sampling, prepare
 from .config import EngineConfig
@@ -73,7 +73,7 @@ class EngineProcess:
         self._listeners: dict[str, _Listener] = {}
         self._adapters: list[str] = []
         self._loads: dict[str, Future[None]] = {}
-        self._is_closing = False
+        self._is_closing = self._has_ended = False
         self._illness: str | None = None
         self._heard_at = time.monotonic()
         self._num_generated_tokens = self._num_prompt_tokens = 0
@@ -161,6 +161,8 @@ class EngineProcess:
     def _check_open(self) -> None:
         if self._is_closing:
             raise EngineFull("The engine is closing: ask again when it is back.")
+        if self._has_ended:
+            raise NotReady("the engine's process has ended and another one will come: ask again in a moment")
 
     def _num_waiting(self) -> int:
         """Those without a first token."""
@@ -211,7 +213,7 @@ class EngineProcess:
     def _give_up(self) -> None:
         """The other process has ended, as it was told or not."""
         with self._lock:
-            self._is_closing = True
+            self._has_ended = True
             listeners, self._listeners = self._listeners, {}
             loads, self._loads = list(self._loads.values()), {}
         for sequence_id, listener in listeners.items():

@@ -12,7 +12,9 @@ class HealthAnswer(BaseModel):
 
 
 class ReadinessAnswer(BaseModel):
-    status: Literal["ready", "behind"]
+    status: Literal["ready", "behind", "failed"] = Field(
+        description="`failed`: its engine works no more, and the replica is about to be replaced"
+    )
     generation: int = Field(description="Of the rollout in force")
     live: str = Field(description="The version in force")
     replica: str
