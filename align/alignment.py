@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 
 from .config import AlignmentConfig
-from .errors import AlignError, Conflict, Outdated, TakenOver, TrainingStopped
+from .errors import AlignError, BlobsAway, Conflict, Outdated, TakenOver, TrainingStopped
 from .gate import Measurements, Verdict, decide
 from .gate.measurement import measure
 from .gate.report import Report, report_folder, without_nan
@@ -47,7 +47,7 @@ def align(
     `is_to_be_proposed` waits in `Proposals` once it is admitted. `on_stage` is told each stage's name as it begins.
     Raises `TrainingStopped` where `should_stop` asked for that; and, for the caller to record, `NothingToLearn`,
     `TrainingFailed`, `Conflict` where the run was given up or what it learns from erased. With `TakenOver`, and where
-    the database is away, the run is not over, and the folder stays.
+    the database or the blobs are away (`BlobsAway`), the run is not over, and the folder stays.
     """
     with _folder(workspace):
         on_stage("prepare")
@@ -64,7 +64,8 @@ def align(
         seconds = round(time.monotonic() - started, 1)
         on_stage("publish")
         Report(run.id, manifest, verdict, measurements).write(workspace / "report")
-        blobs.put_folder(workspace / "report", report_folder(run.id))
+        with _blobs_in_reach():
+            blobs.put_folder(workspace / "report", report_folder(run.id))
         gate = {**without_nan(verdict.to_json()), "seconds": seconds}
         report = {"training": _training_report(result), "gate": gate}
         return publish(store, blobs, run, result, verdict, report, is_to_be_proposed)
@@ -80,8 +81,15 @@ def judge(
     is_over: Callable[[], bool] = lambda: False,
     should_pause: Callable[[], bool] = lambda: False,
 ) -> tuple[Verdict, Measurements]:
-    """Measure live and candidate on the same items, and decide. What cannot be measured is refused."""
-    live = None if frozen.live == BASE else blobs.fetch_folder(store.adapters.get(frozen.live).blob)
+    """Measure live and candidate on the same items, and decide. What cannot be measured is refused.
+
+    Raises `BlobsAway` where the live adapter cannot be fetched just now.
+    """
+    live = None
+    if frozen.live != BASE:
+        blob = store.adapters.get(frozen.live).blob
+        with _blobs_in_reach():
+            live = blobs.fetch_folder(blob)
     try:
         measurements = measure(
             base, live, candidate, frozen.held_out, frozen.general, config, is_over, should_pause
@@ -102,10 +110,12 @@ def publish(
 ) -> Adapter:
     """Files first, then the row that names them and the run's end: a crash leaves no name without files.
 
-    Raises `Conflict` where the run was given up meanwhile, or what it learned from erased; its files go as well.
+    Raises `Conflict` where the run was given up meanwhile, or what it learned from erased; its files go as well. And
+    `BlobsAway`.
     """
     blob = f"adapters/{result.digest}"
-    blobs.put_folder(Path(result.adapter), blob)
+    with _blobs_in_reach():
+        blobs.put_folder(Path(result.adapter), blob)
     try:
         return store.adapters.publish(
             run,
@@ -130,12 +140,23 @@ def _folder(workspace: Path) -> Iterator[None]:
     is_over = True
     try:
         yield
-    except (TrainingStopped, TakenOver, *AWAY):
+    except (TrainingStopped, TakenOver, BlobsAway, *AWAY):
         is_over = False
         raise
     finally:
         if is_over:
             shutil.rmtree(workspace, ignore_errors=True)
+
+
+@contextmanager
+def _blobs_in_reach() -> Iterator[None]:
+    """Around what may come after hours of training. Raises `BlobsAway` for whatever the store of the blobs raises."""
+    try:
+        yield
+    except (AlignError, *AWAY):  # what is there, and wrong, stays so; and the database is another matter
+        raise
+    except Exception as error:  # each store has errors of its own
+        raise BlobsAway(f"the blobs cannot be read or written: {type(error).__name__}: {error}") from error
 
 
 def _begin(
@@ -151,7 +172,8 @@ def _begin(
     changed = [name for name, value in made_with.to_json().items() if run.manifest[name] != value]
     if changed:
         raise Outdated(f"{' and '.join(changed)} changed since the run began; another run is needed")
-    return run.manifest, thaw(store, blobs, run.manifest)
+    with _blobs_in_reach():  # the files of an attempt that broke off because they were away are still here
+        return run.manifest, thaw(store, blobs, run.manifest)
 
 
 def _train(

@@ -1,7 +1,8 @@
 """The whole state in one file, taken while a server runs, and put back into an empty one, whatever keeps it.
 
-Rows are those of one moment, and a few at a time are in memory. Images and adapters never change, so it does not matter
-that they are copied after it. The file ends with its contents' list: one that was cut off has none, and is refused.
+Rows are those of one moment, and a few at a time are in memory. Images, adapters and reports never change, so it does
+not matter that they are copied after it. The file ends with its contents' list: one that was cut off has none, and is
+refused.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -25,6 +26,7 @@ from sqlalchemy.exc import DatabaseError
 
 from .durable import appears_whole
 from .errors import NotFound, StateError
+from .gate.report import report_folder
 from .state import Blobs, schema
 from .state.database import Database, open_engine
 from .state.migrations import MIGRATIONS, migrate, schema_version
@@ -57,6 +59,7 @@ def back_up(database: Database, blobs: Blobs, file: Path) -> Backup:
                     spooled = Path(folder) / name
                     rows[name], sha256[name] = _spool(connection, name, spooled)
                 images, adapters = _named_blobs(connection)
+                reports = _reports(connection)
             for name in rows:
                 tar.add(Path(folder) / name, f"tables/{name}.jsonl")
             for digest in images:
@@ -66,12 +69,12 @@ def back_up(database: Database, blobs: Blobs, file: Path) -> Backup:
                     missing += 1
             for blob in adapters:
                 try:
-                    published = blobs.fetch_folder(blob)
-                    for path in sorted(published.iterdir()):
-                        if path.is_file() and path.name != "COMPLETE" and not path.name.startswith("."):
-                            _add(tar, f"blobs/{blob}/{path.name}", path.read_bytes())
+                    _add_folder(tar, blobs, blob)
                 except (NotFound, FileNotFoundError):
                     missing += 1
+            for blob in reports:
+                with suppress(NotFound, FileNotFoundError):  # not every judged run has one
+                    _add_folder(tar, blobs, blob)
             made = Backup(len(MIGRATIONS), time.time(), rows, sha256, len(images), len(adapters), missing)
             _add(tar, LIST, json.dumps(asdict(made), indent=2).encode())
     return made
@@ -124,6 +127,20 @@ def _named_blobs(connection: Connection) -> tuple[list[str], list[str]]:
     return images, sorted(connection.execute(folders).scalars())
 
 
+def _reports(connection: Connection) -> list[str]:
+    """The folders of what the gate found, of the runs that it judged."""
+    runs = schema.runs.c
+    ids = connection.execute(select(runs.id).where(runs.adapter.is_not(None)).order_by(runs.id)).scalars()
+    return [report_folder(run_id) for run_id in ids]
+
+
+def _add_folder(tar: tarfile.TarFile, blobs: Blobs, blob: str) -> None:
+    """Raises `NotFound`, and `FileNotFoundError` where it is removed just now."""
+    for path in sorted(blobs.fetch_folder(blob).iterdir()):
+        if path.is_file() and path.name != "COMPLETE" and not path.name.startswith("."):
+            _add(tar, f"blobs/{blob}/{path.name}", path.read_bytes())
+
+
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     member = tarfile.TarInfo(name)
     member.size, member.mtime = len(data), int(time.time())
@@ -172,15 +189,15 @@ def _check_empty(url: str, listed: Backup) -> None:
 
 
 def _restore_blobs(tar: tarfile.TarFile, blobs: Blobs, folder: Path) -> None:
-    adapters: dict[str, list[str]] = {}
+    folders: dict[str, list[str]] = {}  # adapters and reports
     for member in tar.getnames():
         kind, _, name = member.partition("/")
         if kind == "images":
             if blobs.put_image(_read(tar, member)) != name:
                 raise StateError(f"image {name} is damaged in the backup")
         elif kind == "blobs":
-            adapters.setdefault(name.rpartition("/")[0], []).append(member)
-    for number, (blob, members) in enumerate(adapters.items()):
+            folders.setdefault(name.rpartition("/")[0], []).append(member)
+    for number, (blob, members) in enumerate(folders.items()):
         files = folder / str(number)
         files.mkdir()
         for member in members:

@@ -10,9 +10,16 @@ import numpy as np
 def mean_of_epoch(
     history: Sequence[Mapping[str, float]], epoch: int, names: Sequence[str]
 ) -> dict[str, float]:
-    """The means over the steps of one epoch."""
+    """The means over the pairs of one epoch: the last step may have had fewer of them."""
     steps = [metrics for metrics in history if metrics["epoch"] == epoch]
-    return {name: sum(metrics[name] for metrics in steps) / len(steps) for name in names}
+    weights = [
+        metrics.get("num_batch_pairs", 1) for metrics in steps
+    ]  # of an earlier Errata's checkpoint, none
+    return {
+        name: sum(weight * metrics[name] for weight, metrics in zip(weights, steps, strict=True))
+        / sum(weights)
+        for name in names
+    }
 
 
 def chosen_fall(history: Sequence[Mapping[str, float]], epoch: int) -> str | None:

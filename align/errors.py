@@ -16,6 +16,7 @@ AlignError
 ├── Conflict            the same key or state change with another content
 │   └── TakenOver       another aligner goes on with the run
 └── StateError          the store or the blobs cannot be used as they are
+    └── BlobsAway       the blobs cannot be reached or used just now
 """
 
 
@@ -84,4 +85,8 @@ class Outdated(Conflict):
 
 
 class StateError(AlignError):
+    pass
+
+
+class BlobsAway(StateError):
     pass

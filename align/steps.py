@@ -78,6 +78,7 @@ class TrainingRun:
                 "step": step + 1,
                 "num_steps": self.num_steps,
                 "epoch": step // self.steps_per_epoch + 1,
+                "num_batch_pairs": len(batch),
             }
             self.history.append(metrics)
             yield metrics

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from align.errors import AlignError, Conflict, Outdated, TakenOver, TrainingStopped
+from align.errors import AlignError, BlobsAway, Conflict, Outdated, TakenOver, TrainingStopped
 from align.state import Blobs, Run, Store
 from align.state.database import AWAY
 
@@ -41,6 +41,8 @@ log = structlog.get_logger()
 
 STOP_S = 10.0
 """How long a stop waits for a run under way to end its step and to save its state."""
+REST_S = 60.0
+"""How long a run waits for blobs that are away before its second attempt; twice as long before the third, and so on."""
 
 
 class Aligner:
@@ -128,6 +130,11 @@ class Aligner:
             if error.connection_invalidated or not self._is_writable(run):
                 self._outlived.append(run)
             return run
+        except BlobsAway as error:  # it stays under way, to be taken up so often as after a death
+            log.warning("run broken off", run=run.id, reason=str(error))
+            self._trace(course, run, None)
+            self._stop.wait(REST_S * run.attempts)
+            return run
         ended = self._store.runs.get(run.id)
         log.info("run ended", run=run.id, status=ended.status, adapter=ended.adapter, reason=ended.reason)
         # what a successor goes on with, or has ended, did not end here
@@ -174,7 +181,10 @@ class Aligner:
             self._traces.ended(course.trace(begun, ended))
 
     def _align(self, run: Run, course: RunWatch) -> None:
-        """To its end: admitted, refused, held, or failed with its reason. Raises `TakenOver`, and what is in `AWAY`."""
+        """To its end: admitted, refused, held, or failed with its reason.
+
+        Raises `TakenOver`, `BlobsAway`, and what is in `AWAY`.
+        """
         from align.alignment import (
             align,  # brings torch, which an idle aligner and whoever imports this do without
         )
@@ -201,7 +211,7 @@ class Aligner:
             log.info("run stopped", run=run.id, reason=str(stopped))
             self._store.runs.update(run, attempts=0)  # to be told to stop is no failure
             return
-        except (TakenOver, *AWAY):
+        except (TakenOver, BlobsAway, *AWAY):
             raise
         except Outdated as error:
             self._store.runs.request(run.trigger)  # what it was to learn waits no longer for that

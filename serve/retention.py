@@ -66,10 +66,17 @@ class Retention:
         return number == self._settings.batch
 
     def _collect_images(self, now: float) -> None:
-        """Images that an answer which was never recorded left behind."""
+        """Images that an answer which was never recorded left behind: of all in the folder, so that none stays because
+        those before it are shown.
+        """
         digests = self._blobs.images_in(self._folder, stored_before=now - YOUNG_S)
         self._folder = (self._folder + 1) % NUM_FOLDERS
-        if number := self._store.expiry.orphans(digests[: self._settings.batch]):
+        number, batch = 0, self._settings.batch
+        for first in range(0, len(digests), batch):
+            number += self._store.expiry.orphans(digests[first : first + batch])
+            if number >= batch:  # the others are met when the folder's turn comes again
+                break
+        if number:
             self._store.erasures.remove_images(self._blobs.remove_image)
             log.info("images that nothing shows are removed", number=number)
 

@@ -17,6 +17,7 @@ from align.alignment import align, at_most_every, publish
 from align.config import AlignmentConfig
 from align.erasure import erase_correction, erase_response
 from align.errors import (
+    BlobsAway,
     Conflict,
     EvaluationFailed,
     InvalidAdapter,
@@ -74,7 +75,7 @@ def test_no_version_is_named_before_its_files_are_there(
 
     with monkeypatch.context() as patch:
         patch.setattr(blobs, "put_folder", fail)
-        with pytest.raises(OSError, match="no space left"):
+        with pytest.raises(BlobsAway, match="no space left"):
             publish(store, blobs, run, result(tmp_path / "w"), verdict("admitted"), {})
     assert store.adapters.all() == []
     assert store.runs.get(run.id).status == "running"
@@ -244,6 +245,42 @@ def test_a_training_goes_on_while_the_database_is_away_and_keeps_its_folder_if_i
     assert answers == [False, False]
     assert (workspace / "adapter").exists()
     assert store.runs.get(run.id).status == "running"
+
+
+@pytest.mark.parametrize("folder", ["reports", "adapters"])
+def test_a_run_keeps_its_folder_while_the_blob_store_is_away_and_is_published_from_it(
+    store: Store, blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    some_corrected(store, blobs, 6)
+    run, put = claimed(store), blobs.put_folder
+    monkeypatch.setattr(alignment, "run_job", lambda *arguments: result(arguments[3]))
+    monkeypatch.setattr(alignment, "judge", lambda *_: (verdict("admitted"), Measurements()))
+
+    def put_unless_away(path: Path, name: str) -> None:
+        if name.startswith(folder):
+            raise ConnectionError("no route to the bucket")
+        put(path, name)
+
+    workspace = tmp_path / "workspace"
+    with monkeypatch.context() as patch:
+        patch.setattr(blobs, "put_folder", put_unless_away)
+        with pytest.raises(BlobsAway, match="no route to the bucket"):
+            align(store, blobs, run, str(MODEL_PATH), CONFIG, workspace)
+    assert (workspace / "adapter" / "adapter_model.safetensors").exists()
+    assert store.runs.get(run.id).status == "gating"
+    run = store.runs.take_up(store.runs.get(run.id))
+
+    def get_none(digest: str) -> bytes:
+        raise ConnectionError(f"no route to {digest}")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(blobs, "get_image", get_none)
+        with pytest.raises(BlobsAway, match="no route to"):
+            align(store, blobs, run, str(MODEL_PATH), CONFIG, workspace)
+    assert (workspace / "adapter" / "adapter_model.safetensors").exists()
+    monkeypatch.setattr(alignment, "run_job", lambda *_: result(tmp_path / "again"))
+    assert align(store, blobs, run, str(MODEL_PATH), CONFIG, workspace).version == "v0001"
+    assert not workspace.exists()
 
 
 def test_the_run_after_a_deletion_learns_from_nothing_that_is_gone(

@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 from postgresql_server import PostgreSQLServer
 from psycopg import ServerCursor
-from records import adapter_row, correction, response
+from records import adapter_row, claimed, correction, response
 from sqlalchemy import event, select
 
 from align.backup import PASSING, back_up, restore
 from align.errors import StateError
+from align.gate.report import report_folder
 from align.state import Blobs, Store, schema
 
 KINDS = ("one machine", "cluster")
@@ -59,7 +60,13 @@ def fill(store: Store, blobs: Blobs, folder: Path) -> str:
     (files / "adapter_config.json").write_text("{}")
     (files / "adapter_model.safetensors").write_bytes(bytes(range(256)))
     blobs.put_folder(files, "adapters/d")
-    adapter_row(store)
+    run = claimed(store)
+    adapter_row(store, run=run)
+    report = folder / "report"
+    report.mkdir()
+    (report / "report.html").write_text("why it was admitted")
+    blobs.put_folder(report, report_folder(run.id))
+    adapter_row(store)  # of an earlier Errata, without a report
     store.rollouts.propose("v0001")
     return image
 
@@ -82,12 +89,13 @@ def test_everything_comes_back_after_everything_was_destroyed(
     blobs, file = Blobs(root, cache), tmp_path / "errata.tar"
     with closing(Store(url)) as store:
         image = fill(store, blobs, tmp_path / "made")
-        before = rows(store)
+        before, run_id = rows(store), store.adapters.get("v0001").run_id
         made = back_up(store.database, blobs, file)
     assert (made.images, made.adapters, made.missing) == (1, 1, 0)
     assert file.stat().st_mode & 0o777 == 0o600
     blobs.remove_image(image)
     blobs.remove_folder("adapters/d")
+    blobs.remove_folder(report_folder(run_id))
     shutil.rmtree(tmp_path / "source")
     shutil.rmtree(tmp_path / "made")
 
@@ -97,8 +105,9 @@ def test_everything_comes_back_after_everything_was_destroyed(
     with closing(Store(url)) as store:
         assert rows(store) == before
         assert store.corrections.add(correction("c2", response_id="r2")).sequence == 2
-        assert adapter_row(store).version == "v0002"
+        assert adapter_row(store).version == "v0003"
     assert blobs.get_image(image) == b"an image"
+    assert (blobs.fetch_folder(report_folder(run_id)) / "report.html").read_text() == "why it was admitted"
     assert (blobs.fetch_folder("adapters/d") / "adapter_model.safetensors").read_bytes() == bytes(range(256))
 
 

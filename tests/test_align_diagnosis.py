@@ -16,6 +16,15 @@ def test_the_mean_of_an_epoch_is_over_its_steps() -> None:
     assert mean_of_epoch(HISTORY, 1, ["loss"]) == pytest.approx({"loss": 0.5})
 
 
+def test_a_step_counts_by_its_pairs() -> None:
+    history = [
+        {"epoch": 1, "loss": 0.6, "logps/chosen_change": 0.5, "num_batch_pairs": 8},
+        {"epoch": 1, "loss": 0.0, "logps/chosen_change": -3.0, "num_batch_pairs": 1},
+    ]
+    assert mean_of_epoch(history, 1, ["loss"]) == pytest.approx({"loss": 4.8 / 9})
+    assert chosen_fall(history, 1) is None, "one pair of nine fell"
+
+
 def test_a_warning_comes_when_the_chosen_answers_are_less_likely_than_at_the_start() -> None:
     assert chosen_fall(HISTORY, 1) is None
     warning = chosen_fall(HISTORY, 2)

@@ -80,6 +80,16 @@ def test_what_is_erased_is_left_out(store: Store) -> None:
     assert outcomes(store) == []
 
 
+def test_what_expired_counts_as_an_answer_that_nobody_corrected(store: Store) -> None:
+    for name in ("corrected", "b", "c", "erased later"):
+        answered(store, name, 100.0)
+    corrected(store, "corrected", 110.0)
+    assert store.expiry.responses(200.0, 10) == 3
+    assert sorted(outcomes(store)) == [False, False, False, True]
+    store.erasures.response("erased later")
+    assert sorted(outcomes(store)) == [False, False, True]
+
+
 def test_failures_and_answers_stand_in_the_order_of_their_ends(store: Store) -> None:
     answered(store, "a", 100.0)
     answered(store, "b", 300.0, finish_reason="length")

@@ -1,4 +1,4 @@
-"""Counts by day, kind and version, of answers that this server gave and still has."""
+"""Counts by day, kind and version, of answers that this server gave and nobody erased."""
 
 from __future__ import annotations
 
@@ -77,6 +77,14 @@ def test_the_kinds_are_those_of_accepted_spans_of_these_days(filled: Store) -> N
 
 def test_a_version_s_answers_count_once_however_often_they_were_corrected(filled: Store) -> None:
     assert filled.statistics.by_version() == [Tally("base", 2, 1, 1), Tally("v0001", 2, 1, 1)]
+
+
+def test_what_expired_still_counts_as_an_answer(filled: Store) -> None:
+    filled.responses.add(response("e", created=9.5 * DAY_S))
+    before = filled.statistics.by_version(), filled.statistics.by_day(last=12, num=4)
+    assert filled.expiry.responses(13 * DAY_S, 10) == 1
+    assert filled.responses.get("e").is_erased
+    assert (filled.statistics.by_version(), filled.statistics.by_day(last=12, num=4)) == before
 
 
 def test_of_nothing_there_are_no_versions_and_empty_days(store: Store) -> None:

@@ -90,6 +90,24 @@ def test_a_connection_that_broke_is_tried_again_with_the_same_key(
     assert len(pauses) == 1
 
 
+@pytest.mark.parametrize("name", ["admit", "promote"])
+def test_a_change_that_would_be_refused_the_second_time_is_not_asked_for_again_where_its_answer_is_lost(
+    session: Session, server: FakeErrata, pauses: list[float], name: str
+) -> None:
+    server.failures = [httpx2.ReadError("reset", request=REQUEST)]
+    with pytest.raises(openai.APIConnectionError):
+        session.do(getattr(session.client.adapters, name)("v0001"))
+    assert (pauses, len(server.requests)) == ([], 1)
+
+
+def test_a_version_is_retired_once_however_often_it_is_asked_for(
+    session: Session, server: FakeErrata, pauses: list[float]
+) -> None:
+    server.failures = [httpx2.ReadError("reset", request=REQUEST)]
+    session.do(session.client.adapters.retire("v0001"))
+    assert (len(pauses), len(server.requests)) == (1, 2)
+
+
 @pytest.mark.parametrize(
     ("failure", "error"),
     [

@@ -16,7 +16,7 @@ from tiny_models import tiny_llava
 
 from align import alignment as module
 from align.config import LoraSettings, TrainingConfig
-from align.errors import Conflict, NotFound, NothingToLearn, Outdated
+from align.errors import BlobsAway, Conflict, NotFound, NothingToLearn, Outdated
 from align.state import Adapter, Blobs, Store
 from serve.aligner import Aligner
 from serve.settings import AlignmentSettings, Settings
@@ -56,6 +56,34 @@ def test_a_run_is_done_when_it_is_asked_for(
     assert run is not None
     assert (run.id, run.trigger) == (asked.id, "request")
     assert aligner.step() is None
+
+
+def test_a_run_waits_longer_each_time_while_the_blobs_are_away_and_is_given_up_at_last(
+    aligner: Aligner, store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rests: list[float] = []
+    monkeypatch.setattr(aligner._stop, "wait", rests.append)
+    monkeypatch.setattr(module, "align", failing(BlobsAway("no route to the bucket")))
+    asked = store.runs.request("request")
+    num_attempts = 1 + settings.alignment.training.max_restarts
+    for attempt in range(1, num_attempts + 1):
+        aligner.step()
+        assert (store.runs.get(asked.id).status, store.runs.get(asked.id).attempts) == ("running", attempt)
+    aligner.step()
+    assert store.runs.get(asked.id).status == "failed"
+    assert rests == [60.0 * number for number in range(1, num_attempts + 1)]
+
+
+def test_a_run_that_broke_off_because_the_blobs_were_away_ends_when_they_are_back(
+    aligner: Aligner, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aligner._stop, "wait", lambda _: False)
+    monkeypatch.setattr(module, "align", failing(BlobsAway("no route to the bucket")))
+    asked = store.runs.request("request")
+    aligner.step()
+    monkeypatch.setattr(module, "align", ending("refused"))
+    aligner.step()
+    assert store.runs.get(asked.id).status == "refused"
 
 
 def test_align_is_given_the_servers_model_settings_and_a_folder_of_the_runs_own(

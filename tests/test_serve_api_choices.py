@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import openai
 import pytest
 from fake_engine import FakeEngine
-from served import MODEL, Served, data_url, encoded, error, events, image_part, listening, serving, wait_until
+from served import (
+    MODEL,
+    Served,
+    body,
+    data_url,
+    encoded,
+    error,
+    events,
+    image_part,
+    listening,
+    serving,
+    wait_until,
+)
+from starlette.concurrency import run_in_threadpool
+
+from align.state import Response
+from serve.api.completion import Answer
+from serve.engine.protocol import Delta, Prompt, Sampling
 
 TEXT = "By base: a red cup and a fork."
 
@@ -41,8 +61,8 @@ def test_without_a_seed_none_is_made_up(served: Served) -> None:
 
 def test_each_of_several_answers_can_be_corrected(served: Served) -> None:
     for choice in served.chat(n=2).json()["choices"]:
-        body = {"response_id": choice["response_id"], "corrected_text": TEXT.replace("red", "blue")}
-        assert served.client.post("/feedback", json=body).status_code == 201
+        feedback = {"response_id": choice["response_id"], "corrected_text": TEXT.replace("red", "blue")}
+        assert served.client.post("/feedback", json=feedback).status_code == 201
 
 
 def test_several_answers_are_streamed_side_by_side(served: Served) -> None:
@@ -82,6 +102,102 @@ def test_one_that_fails_ends_the_request_and_the_others_are_cancelled(tmp_path: 
         assert error(served.chat(n=2, seed=0), 500)["message"] == "this one broke"
         wait_until(lambda: engine.speakers == {})
         assert len(engine.cancelled) == 1
+
+
+class EndingTogether(FakeEngine):
+    """Its first two sequences say a word each and end in the same step."""
+
+    def submit(
+        self, prompt: Prompt, sampling: Sampling, adapter: str, on_delta: Callable[[Delta], None]
+    ) -> str:
+        self.waiting = [*getattr(self, "waiting", []), on_delta]
+        if len(self.waiting) == 2:  # told before the request looks, so both come at once
+            for number, waiting in enumerate(self.waiting):
+                waiting(Delta((number,), f"word {number}", "stop"))
+        return str(len(self.waiting))
+
+
+def texts(served: Served) -> set[str]:
+    return {text for _, text in served.store.responses.recent_texts(9)}
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_a_record_that_fails_takes_no_other_answer_of_the_same_step_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_stream: bool
+) -> None:
+    with serving(tmp_path, EndingTogether()) as served:
+        add, failures = served.store.responses.add, [OSError("disk full")]
+
+        def add_the_second(response: Response, *arguments: Any) -> None:
+            if failures:
+                raise failures.pop()
+            add(response, *arguments)
+
+        monkeypatch.setattr(served.store.responses, "add", add_the_second)
+        told = served.chat(n=2, stream=is_stream).text
+        assert "internal error; the server's log says more" in told
+        wait_until(lambda: texts(served) == {"word 1"}, 5)
+
+
+def leaving(address: str, may_leave: Callable[[], bool], **changes: Any) -> None:
+    """Ask, and hang up as soon as it may be."""
+
+    async def ask_and_leave() -> None:
+        async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
+            request = client.post(f"{address}/v1/chat/completions", json=body(**changes))
+            asked = asyncio.ensure_future(request)
+            while not may_leave():
+                await asyncio.sleep(0.005)
+            asked.cancel()
+            await asyncio.wait([asked])
+
+    asyncio.run(ask_and_leave())
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_a_client_that_leaves_during_one_record_takes_no_other_answer_of_the_same_step_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_stream: bool
+) -> None:
+    with serving(tmp_path, EndingTogether()) as served, listening(served) as address:
+        add, is_recording, may_go_on = served.store.responses.add, threading.Event(), threading.Event()
+
+        def add_slowly(*arguments: Any) -> None:
+            is_recording.set()
+            may_go_on.wait(20)
+            add(*arguments)
+
+        monkeypatch.setattr(served.store.responses, "add", add_slowly)
+        leaving(address, is_recording.is_set, n=2, stream=is_stream)
+        threading.Event().wait(0.2)  # until the server has noticed
+        may_go_on.set()
+        wait_until(lambda: texts(served) == {"word 0", "word 1"}, 5)
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_an_answer_that_waits_for_a_thread_to_be_recorded_in_is_recorded_though_its_client_leaves(
+    served: Served, monkeypatch: pytest.MonkeyPatch, is_stream: bool
+) -> None:
+    is_waiting = threading.Event()
+
+    async def wait_the_first_time(work: Callable[..., Any], *arguments: Any) -> Any:
+        if work.__name__ == "_record" and not is_waiting.is_set():
+            is_waiting.set()
+            await asyncio.sleep(60)
+        return await run_in_threadpool(work, *arguments)
+
+    monkeypatch.setattr("serve.api.answers.run_in_threadpool", wait_the_first_time)
+    with listening(served) as address:
+        leaving(address, is_waiting.is_set, stream=is_stream)
+        wait_until(lambda: texts(served) == {TEXT}, 5)
+
+
+def test_an_answer_is_recorded_once_whoever_is_about_to() -> None:
+    answer = Answer(0, "r1", Sampling(max_tokens=4))
+    assert not answer.is_unrecorded
+    answer.take(Delta((1,), "word", "stop"), 0.1)
+    assert answer.is_unrecorded
+    assert [answer.begin_record() for _ in range(3)] == [True, False, False]
+    assert not answer.is_unrecorded
 
 
 def test_what_is_not_stored_is_answered_and_cannot_be_corrected(served: Served) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
+from itertools import count, islice
 from pathlib import Path
 
 import pytest
@@ -94,6 +96,33 @@ def test_images_that_no_answer_shows_are_collected_and_young_ones_are_not(
     for _ in range(NUM_FOLDERS):
         retention.step()
     assert images(tmp_path) == {b"shown", b"young"}
+
+
+def test_all_images_of_a_folder_are_looked_at_and_a_few_removed_at_a_time(
+    store: Store, blobs: Blobs, tmp_path: Path
+) -> None:
+    """Those that an answer shows come first, and are more than a step removes."""
+    ours = (data for number in count() if _digest(data := b"%d" % number).startswith("00"))
+    of_one_folder = sorted(islice(ours, 10), key=_digest)
+    for number, data in enumerate(of_one_folder[:5]):
+        answer(store, blobs, f"r{number}", days=1, image=data)
+    for data in of_one_folder:
+        blobs.put_image(data)
+    for path in (tmp_path / "blobs").rglob("*"):
+        os.utime(path, (0, 0))
+    left = []
+    retention = Retention(store, blobs, RetentionSettings(every_s=1e-9, batch=2))
+    for step in range(2 * NUM_FOLDERS + 1):
+        retention.step()
+        if step % NUM_FOLDERS == 0:
+            left.append(len(images(tmp_path)))
+    assert left[0] in (7, 8), "at most about as many as a step may"
+    assert left[-1] == 5
+    assert images(tmp_path) == set(of_one_folder[:5])
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def test_a_clock_that_was_set_makes_nothing_old_for_an_hour_and_holds_nothing_up(

@@ -1,18 +1,20 @@
 """What is kept no longer because it is old and nobody said anything about it. In steps: others write in between.
 
-An expired answer is erased as one that somebody deleted, but taints nothing: what learned from it may go on.
+An expired answer is erased as one that somebody deleted, but taints nothing: what learned from it may go on. And it
+counts on, as an answer that nobody corrected.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 
-from sqlalchemy import ColumnElement, Connection, func, insert, select
+from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
 from . import schema
 from .database import Database
 from .erasures import erase_responses
 from .manifests import items_of
+from .responses import EXPIRED
 from .runs import UNDER_WAY
 from .wanted_responses import IMPORTED
 
@@ -39,6 +41,7 @@ class Expiry:
             ]
             if ids := ids[:limit]:
                 erase_responses(connection, IDS.in_(ids))
+                connection.execute(update(schema.responses).where(IDS.in_(ids)).values(status=EXPIRED))
         return len(ids)
 
     def count_responses(self, before: float) -> int:

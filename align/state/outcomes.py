@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Select, Table, func, insert, literal, sele
 
 from . import schema
 from .database import Database
+from .responses import ANSWERS
 from .rows import to_row
 
 TOLD = ("stop", "length")
@@ -58,7 +59,7 @@ class Outcomes:
         """Of the answers that ended by `until`, oldest first: whether each was corrected within `settled_s` of its end.
 
         Of more than `limit` the oldest, or the newest. Corrections in quarantine and those that say that nothing is
-        wrong do not count, nor do answers that are erased.
+        wrong do not count, nor do answers that somebody erased. Those that expired do: nobody corrected them.
         """
         responses, corrections = schema.responses, schema.corrections
         ended = _ended()
@@ -73,7 +74,7 @@ class Outcomes:
         )
         query = select(was_corrected.label("outcome")).where(
             *_chosen(responses, adapter, generations),
-            responses.c.status == "kept",
+            responses.c.status.in_(ANSWERS),
             responses.c.finish_reason.in_(TOLD),
             ended <= until,
         )

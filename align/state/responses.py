@@ -15,6 +15,11 @@ from .database import Database
 from .rows import from_row, to_row
 from .wanted_responses import IMPORTED, WantedResponses
 
+EXPIRED = "expired"
+"""The status of an answer that was erased because it was old and nobody had corrected it."""
+ANSWERS = ("kept", EXPIRED)
+"""The statuses of answers that count among all: without the expired ones, only those that were corrected would stay."""
+
 
 @dataclass(frozen=True)
 class Response:
@@ -37,7 +42,8 @@ class Response:
 
     @property
     def is_erased(self) -> bool:
-        return self.status == "erased"
+        """Whether its words are gone, on whoever's wish."""
+        return self.status in ("erased", EXPIRED)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ responses = Table(
     metadata,
     Column("id", String, primary_key=True),
     Column("created", Float, nullable=False),
-    Column("status", String, nullable=False),  # kept | erased
+    Column("status", String, nullable=False),  # kept | expired | erased
     Column("model", String, nullable=False),
     Column("adapter", String, nullable=False),
     Column("conversation", JSON, nullable=False),

@@ -1,6 +1,7 @@
 """How many answers and corrections there are, by day, kind and version: counts alone, and no words.
 
-Of the answers that this server gave and still has. What a dataset brought, nobody said here.
+Of the answers that this server gave, without those that somebody erased; what is merely old (`expiry.py`) counts on.
+What a dataset brought, nobody said here.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from ..spans import KINDS
 from . import schema
 from .database import Database
 from .dialects import elements_of, whole
+from .responses import ANSWERS
 from .wanted_responses import IMPORTED
 
 DAY_S = 86_400
@@ -82,9 +84,11 @@ class Statistics:
     def by_version(self) -> list[Tally]:
         """Of all times, in the order of their names: the base comes first."""
         table = schema.responses.c
-        kept = select(table.adapter, func.count()).where(table.status == "kept", table.adapter != IMPORTED)
+        given = select(table.adapter, func.count()).where(
+            table.status.in_(ANSWERS), table.adapter != IMPORTED
+        )
         with self._database.read() as connection:
-            answers = {row[0]: row[1] for row in connection.execute(kept.group_by(table.adapter))}
+            answers = {row[0]: row[1] for row in connection.execute(given.group_by(table.adapter))}
             corrected, nothing_wrong = (_with_status(connection, one) for one in (CORRECTED, "nothing_wrong"))
         return [
             Tally(version, number, corrected.get(version, 0), nothing_wrong.get(version, 0))
@@ -96,7 +100,7 @@ def _answers_by_day(connection: Connection, first: int, last: int) -> dict[int, 
     table = schema.responses.c
     day = _day(table.created)
     query = select(day, func.count()).where(
-        table.status == "kept", table.adapter != IMPORTED, _within(table.created, first, last)
+        table.status.in_(ANSWERS), table.adapter != IMPORTED, _within(table.created, first, last)
     )
     return {row[0]: row[1] for row in connection.execute(query.group_by(day))}
 

@@ -165,8 +165,9 @@ class Answers:
                 await run_in_threadpool(self._record_failure, completion, "deadline")
                 raise DeadlineExceeded(f"the answer took longer than {deadline:g} s") from error
             news = [(completion.answers[index], delta) for index, delta in deltas]
-            for answer, delta in news:
+            for answer, delta in news:  # all of them first: what broke off meanwhile would forget the others
                 answer.take(delta, completion.watch.read())
+            for answer, delta in news:
                 if delta.finish_reason not in (None, "error"):
                     await run_in_threadpool(self._record, completion, answer)
             if failed := [delta for _, delta in news if delta.finish_reason == "error"]:
@@ -177,27 +178,37 @@ class Answers:
             pause = Stopwatch()
 
     def leave(self, completion: Completion) -> None:
-        """Cancel what has not ended; what it said until now is recorded, for it may have been read."""
-        if not completion.is_ended:
-            for answer in completion.answers:
-                self._replica.engine.cancel(answer.sequence_id)
-            ending = asyncio.get_running_loop().create_task(self._record_cancelled(completion))
-            self._endings.add(ending)
-            ending.add_done_callback(self._endings.discard)
+        """Cancel what has not ended; what it said until now is recorded, for it may have been read.
 
-    async def _record_cancelled(self, completion: Completion) -> None:
+        So is what ended, and whose record nobody has begun: the client left, or another's record failed, before.
+        """
+        if completion.is_ended and not completion.unrecorded:
+            return
+        for answer in completion.answers:
+            self._replica.engine.cancel(answer.sequence_id)
+        ending = asyncio.get_running_loop().create_task(self._record_left(completion))
+        self._endings.add(ending)
+        ending.add_done_callback(self._endings.discard)
+
+    async def _record_left(self, completion: Completion) -> None:
         try:
-            async with asyncio.timeout(LAST_WORDS_S):
-                while not completion.is_ended:
-                    for index, delta in await completion.inbox.take():
-                        answer = completion.answers[index]
-                        answer.take(delta, completion.watch.read())
-                        if answer.token_ids and answer.finish_reason not in (None, "error"):
-                            await run_in_threadpool(self._record, completion, answer)
+            await self._record_ended(completion)
+            while not completion.is_ended:
+                async with asyncio.timeout(LAST_WORDS_S):
+                    deltas = await completion.inbox.take()
+                for index, delta in deltas:
+                    completion.answers[index].take(delta, completion.watch.read())
+                await self._record_ended(completion)
         except Exception:  # the task's outermost loop: nobody waits for its result
-            log.exception("cancelled answer not recorded", response=completion.id)
+            log.exception("answer not recorded after its client left", response=completion.id)
+
+    async def _record_ended(self, completion: Completion) -> None:
+        for answer in completion.unrecorded:
+            await run_in_threadpool(self._record, completion, answer)
 
     def _record(self, completion: Completion, answer: Answer) -> None:
+        if not answer.begin_record():
+            return
         timings = {"first_token_s": answer.first_token_s or 0.0, "total_s": completion.watch.read()}
         metrics = self._replica.metrics
         if answer.response_id is not None:
@@ -217,7 +228,8 @@ class Answers:
         if (gaps := len(answer.token_ids) - 1) > 0:
             gap_s = (timings["total_s"] - timings["first_token_s"]) / gaps
             metrics.token_seconds.labels(completion.adapter).observe(gap_s)
-        if completion.is_ended and not completion.has_failed:  # else its failure is traced
+        # a failure is traced as such, and several that ended at once when the last is recorded
+        if completion.is_ended and not completion.has_failed and not completion.unrecorded:
             self._trace(completion)
 
     def _record_failure(self, completion: Completion, reason: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -33,6 +34,17 @@ class Answer:
     last_token_s: float | None = None
     num_reused_tokens: int = 0
     """Of the prompt, what was read for an earlier one."""
+    _recording: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @property
+    def is_unrecorded(self) -> bool:
+        """Whether it ended, said something, and nobody has begun its record."""
+        is_whole = self.finish_reason not in (None, "error")
+        return is_whole and bool(self.token_ids) and not self._recording.locked()
+
+    def begin_record(self) -> bool:
+        """True for the first who asks, from any thread: it records the answer, whoever else was about to."""
+        return self._recording.acquire(blocking=False)
 
     @property
     def text(self) -> str:
@@ -77,6 +89,10 @@ class Completion:
     @property
     def is_ended(self) -> bool:
         return all(answer.finish_reason is not None for answer in self.answers)
+
+    @property
+    def unrecorded(self) -> list[Answer]:
+        return [answer for answer in self.answers if answer.is_unrecorded]
 
     @property
     def has_failed(self) -> bool:

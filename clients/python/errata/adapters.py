@@ -11,7 +11,8 @@ from .types import Adapter, AdapterList, AdapterStory, Comparison, Rollout
 
 LIST = Call("get", "/adapters", AdapterList)
 COMPARISON = Call("get", "/adapters/comparison", Comparison)
-# Not repeated on its own: a lost answer does not say whether the step back was made.
+# Not repeated on their own: a lost answer does not say whether the change was made, and made again it is refused, or
+# another step back.
 ROLLBACK = Call("post", "/adapters/rollback", Rollout, is_retried=False)
 
 
@@ -20,7 +21,7 @@ def get(version: str) -> Call[AdapterStory]:
 
 
 def admit(version: str) -> Call[Adapter]:
-    return Call("post", f"/adapters/{segment(version, 'version')}/admit", Adapter, {})
+    return Call("post", f"/adapters/{segment(version, 'version')}/admit", Adapter, {}, is_retried=False)
 
 
 def retire(version: str) -> Call[Adapter]:
@@ -29,7 +30,7 @@ def retire(version: str) -> Call[Adapter]:
 
 def promote(version: str, share: float | None) -> Call[Rollout]:
     body: dict[str, Any] = {} if share is None else {"share": share}
-    return Call("post", f"/adapters/{segment(version, 'version')}/promote", Rollout, body)
+    return Call("post", f"/adapters/{segment(version, 'version')}/promote", Rollout, body, is_retried=False)
 
 
 class Adapters:

@@ -43,7 +43,7 @@ class NextRun(BaseModel):
 
 
 class StatisticsAnswer(BaseModel):
-    """Of what this server answered and still has; what was imported counts for the next run only."""
+    """Of what this server answered, but for what somebody erased; what was imported counts for the next run only."""
 
     object: Literal["statistics"] = "statistics"
     counted: float = Field(
