@@ -14,12 +14,8 @@ def mean_of_epoch(
     steps = [metrics for metrics in history if metrics["epoch"] == epoch]
     weights = [
         metrics.get("num_batch_pairs", 1) for metrics in steps
-    ]  # of an earlier Errata's checkpoint, none
-    return {
-        name: sum(weight * metrics[name] for weight, metrics in zip(weights, steps, strict=True))
-        / sum(weights)
-        for name in names
-    }
+    ]  # an earlier Errata's checkpoint has none
+    return {name: float(np.average([metrics[name] for metrics in steps], weights=weights)) for name in names}
 
 
 def chosen_fall(history: Sequence[Mapping[str, float]], epoch: int) -> str | None:
