@@ -16,7 +16,7 @@ from tiny_models import tiny_llava
 
 from align.alignment import align
 from align.config import AlignmentConfig, GateConfig, LoraSettings, TrainingConfig
-from align.errors import Conflict, TrainingStopped
+from align.errors import Conflict, Outdated, TrainingStopped
 from align.job import run_job
 from align.manifest import freeze, thaw
 from align.provenance import provenance_of
@@ -89,6 +89,15 @@ def test_a_manifest_of_which_something_was_erased_is_used_no_more(
     manifest = manifest_of(filled, blobs, base)
     filled.erasures.correction(manifest["held_out"][0])
     with pytest.raises(Conflict, match=rf"{manifest['held_out'][0]} of this run's manifest was erased since"):
+        thaw(filled, blobs, manifest)
+
+
+def test_nor_is_one_of_which_an_answer_has_expired(filled: Store, blobs: Blobs, base: Path) -> None:
+    manifest = manifest_of(filled, blobs, base)
+    first = manifest["general"][0]
+    filled.expiry.responses(before=filled.responses.get(first).created + 1.0, limit=1000)
+    assert filled.responses.get(first).is_erased
+    with pytest.raises(Outdated, match="of this run's manifest was erased since"):
         thaw(filled, blobs, manifest)
 
 

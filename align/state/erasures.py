@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
@@ -15,6 +16,7 @@ from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 from ..errors import NotFound
 from . import schema
 from .database import Database
+from .responses import EXPIRED
 from .taint import check_run, taint, those_with_status
 
 BLANK_RESPONSE: dict[str, Any] = {
@@ -85,9 +87,10 @@ class Erasures:
             check_run(connection, run_id)
 
     def among(self, manifest: dict[str, Any] | None) -> list[str]:
-        """Those of the responses and corrections that a run has seen that were erased, in order."""
+        """Those of the responses and corrections that a run has seen that were erased or have expired, in order."""
         with self._database.read() as connection:
-            return those_with_status(connection, manifest, "erased")
+            gone = [those_with_status(connection, manifest, status) for status in ("erased", EXPIRED)]
+        return sorted(chain.from_iterable(gone))
 
     def remove_images(self, remove: Callable[[str], object]) -> int:
         """Call `remove` for each image that only erased responses showed; returns for how many.
