@@ -44,8 +44,11 @@ class Reconciler:
         fetch: Callable[[Adapter], Path],
         settings: RolloutSettings,
         gap_p95: Callable[[], float | None] = lambda: None,
+        forget: Callable[[Adapter], None] = lambda _: None,
     ) -> None:
-        """`gap_p95`: what it reports of the time between two tokens, for who shares the machine."""
+        """`gap_p95`: what it reports of the time between two tokens, for who shares the machine; `forget` is called
+        for what it holds no longer, and may have to fetch again.
+        """
         self.replica_id = replica_id
         self._url = url
         self._engine = engine
@@ -54,6 +57,7 @@ class Reconciler:
         self._loader = Loader(engine, store, fetch, on_outcome=self._wake.set)
         self._settings = settings
         self._gap_p95 = gap_p95
+        self._forget = forget
         self._reading_lock = threading.Lock()
         self._reading: Reading | None = None
         self._reported: Replica | None = None
@@ -179,6 +183,7 @@ class Reconciler:
             if version not in kept and version != BASE:
                 self._engine.unload(version)
                 log.info("adapter released", version=version, replica=self.replica_id)
+                self._forget(self._store.adapters.get(version))
 
     def _load(self, desired: Desired) -> None:
         missing = self._missing(desired)

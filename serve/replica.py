@@ -46,7 +46,14 @@ class Replica:
             stack.callback(self.metrics.close)
             url = self.metrics.listen(address)
             self.reconciler = Reconciler(
-                self.id, url, self.engine, self.store, self._fetch, settings.rollout, self.gaps.p95
+                self.id,
+                url,
+                self.engine,
+                self.store,
+                self._fetch,
+                settings.rollout,
+                self.gaps.p95,
+                self._forget,
             )
             self.reconciler.start()
             stack.callback(self.reconciler.stop)
@@ -69,6 +76,10 @@ class Replica:
         if adapter_digest(folder) != adapter.digest:
             raise InvalidAdapter(f"the files of {adapter.version} are damaged; restore them from a backup")
         return folder
+
+    def _forget(self, adapter: Adapter) -> None:
+        """What the aligner retires it removes from the store, and cannot remove here."""
+        self.blobs.forget_folder(adapter.blob)
 
 
 def _traces(replica_id: str) -> Traces:

@@ -25,6 +25,7 @@ class Cluster:
     settings: RolloutSettings = FAST
     replicas: list[tuple[Reconciler, FakeEngine, Store]] = field(default_factory=list)
     dead: list[Reconciler] = field(default_factory=list)
+    forgotten: list[Adapter] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.store = Store(self.url)
@@ -42,7 +43,9 @@ class Cluster:
 
         store = Store(self.url)
         name = f"replica-{len(self.replicas)}"
-        reconciler = Reconciler(name, "", engine, store, fetch, settings or self.settings)
+        reconciler = Reconciler(
+            name, "", engine, store, fetch, settings or self.settings, forget=self.forgotten.append
+        )
         self.replicas.append((reconciler, engine, store))
         return reconciler
 

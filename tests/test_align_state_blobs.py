@@ -84,6 +84,16 @@ def test_a_removed_folder_is_gone_from_the_store_and_from_the_cache(
     assert tree.fetch_folder("adapters/d1").is_dir()
 
 
+def test_a_forgotten_folder_is_on_no_disk_of_this_machine_and_is_fetched_again(
+    tree: Blobs, adapter: Path, tmp_path: Path
+) -> None:
+    tree.put_folder(adapter, "adapters/d1")
+    fetched = tree.fetch_folder("adapters/d1")
+    tree.forget_folder("adapters/d1")
+    assert fetched.exists() == fetched.is_relative_to(tmp_path / "blobs"), "where it is stored here, it stays"
+    assert (tree.fetch_folder("adapters/d1") / "adapter_config.json").read_text() == "{}"
+
+
 def test_a_removed_image_is_gone_and_can_be_stored_again(tree: Blobs) -> None:
     digest, other = tree.put_image(b"an image"), tree.put_image(b"another")
     for _ in range(2):

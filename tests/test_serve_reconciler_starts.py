@@ -105,6 +105,7 @@ def test_a_tainted_version_is_let_go_as_soon_as_no_rollout_names_it(cluster: Clu
         cluster.promote(version)
     taint(cluster.store, "v0001")
     wait_until(lambda: set(cluster.engine(0).loaded) == {"v0002"})
+    wait_until(lambda: [one.version for one in cluster.forgotten] == ["v0001"])
 
 
 def test_a_replica_that_lost_what_is_in_force_says_so_and_loads_it_again(cluster: Cluster) -> None:

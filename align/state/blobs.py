@@ -9,6 +9,7 @@ import uuid
 from pathlib import Path
 
 import fsspec
+from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from ..durable import write_whole
@@ -112,14 +113,13 @@ class Blobs:
     def remove_folder(self, name: str) -> None:
         """A published folder, its marker first: no reader takes what is left for whole. Nothing where there is none."""
         _check_name(name)
-        for root, files in (
-            (f"{self._root}/{name}", self._files),
-            (str(self._cache / name), LocalFileSystem()),
-        ):
-            if files.exists(f"{root}/COMPLETE"):
-                files.rm_file(f"{root}/COMPLETE")
-            if files.exists(root):
-                files.rm(root, recursive=True)
+        _remove(self._files, f"{self._root}/{name}")
+        self.forget_folder(name)
+
+    def forget_folder(self, name: str) -> None:
+        """The copy on this machine's disk, where the folder is elsewhere."""
+        _check_name(name)
+        _remove(LocalFileSystem(), str(self._cache / name))
 
     def put_folder(self, folder: Path, name: str) -> None:
         """Publish the files of a flat folder under `name`; a marker, written last, makes it whole."""
@@ -163,6 +163,13 @@ class Blobs:
                 write_whole(path, data)
         elif not self._files.exists(f"{self._root}/{name}"):
             self._files.pipe_file(f"{self._root}/{name}", data)
+
+
+def _remove(files: AbstractFileSystem, root: str) -> None:
+    if files.exists(f"{root}/COMPLETE"):
+        files.rm_file(f"{root}/COMPLETE")
+    if files.exists(root):
+        files.rm(root, recursive=True)
 
 
 def _image_name(digest: str) -> str:
