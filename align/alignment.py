@@ -65,6 +65,9 @@ def align(
         on_stage("publish")
         Report(run.id, manifest, verdict, measurements).write(workspace / "report")
         with _blobs_in_reach():
+            blobs.remove_folder(
+                report_folder(run.id)
+            )  # of an attempt that broke off, which may have found other figures
             blobs.put_folder(workspace / "report", report_folder(run.id))
         gate = {**without_nan(verdict.to_json()), "seconds": seconds}
         report = {"training": _training_report(result), "gate": gate}
@@ -153,7 +156,8 @@ def _blobs_in_reach() -> Iterator[None]:
     """Around what may come after hours of training. Raises `BlobsAway` for whatever the store of the blobs raises."""
     try:
         yield
-    except (AlignError, *AWAY):  # what is there, and wrong, stays so; and the database is another matter
+    except (AlignError, *AWAY, ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        # what is there, and wrong, stays so; and the database is another matter
         raise
     except Exception as error:  # each store has errors of its own
         raise BlobsAway(f"the blobs cannot be read or written: {type(error).__name__}: {error}") from error

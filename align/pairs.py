@@ -143,7 +143,10 @@ def _served(
     boundaries = _boundaries(_ranges(token_ids, spelled, tokenizer))
     last = max(at for at in boundaries if at <= len(text))
     rest = tokenizer.encode(text[last:], add_special_tokens=False) if last < len(text) else []
-    return (*token_ids[: boundaries[last]], *rest), ()
+    body = (*token_ids[: boundaries[last]], *rest)
+    if tokenizer.backend_tokenizer.decode(list(body), skip_special_tokens=False) == text:
+        return body, ()
+    return tuple(tokenizer.encode(text, add_special_tokens=False)), ()  # which writes a word's rest as a word
 
 
 def _common_boundary(served: Sequence[Range], corrected: Sequence[Range], first_edit: int) -> tuple[int, int]:

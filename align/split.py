@@ -27,7 +27,8 @@ class Split:
 def split_examples(examples: Sequence[Example], held_out_share: float = 0.2, at_least: int = 0) -> Split:
     """No image is on both sides, not even as a copy, nor within a conversation of several images.
 
-    Images whose `position` is up to the share are held out, in every run. Where that holds out fewer than `at_least`
+    Images whose `position` is up to the share are held out, in every run, but for those that look as most of the others
+    do: once they are most, their bytes decide anew. Where that holds out fewer than `at_least`
     examples, the images that come next follow, but never more than half of the examples.
     """
     spans = [_positions(names) for names in _names(examples)]
@@ -96,4 +97,4 @@ def _bound(positions: Sequence[float], share: float, at_least: int) -> float:
     bound = sorted(positions)[wanted - 1]
     if sum(one <= bound for one in positions) <= half:
         return bound
-    return max((one for one in positions if one < bound), default=share)  # many are at the same place
+    return max([share, *(one for one in positions if one < bound)])  # many are at the same place

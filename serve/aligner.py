@@ -133,7 +133,8 @@ class Aligner:
         except BlobsAway as error:  # it stays under way, to be taken up so often as after a death
             log.warning("run broken off", run=run.id, reason=str(error))
             self._trace(course, run, None)
-            self._stop.wait(REST_S * run.attempts)
+            if run.attempts <= self._settings.alignment.training.max_restarts:
+                self._stop.wait(REST_S * run.attempts)
             return run
         ended = self._store.runs.get(run.id)
         log.info("run ended", run=run.id, status=ended.status, adapter=ended.adapter, reason=ended.reason)

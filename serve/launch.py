@@ -152,10 +152,10 @@ def engine_setup(settings: Settings) -> EngineSetup:
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
     url = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}/readyz"
     while True:  # a replica that has died since the start is replaced
-        with suppress(httpx.TransportError):
-            answer = httpx.get(url, timeout=10.0, trust_env=False)
-            if answer.status_code == httpx.codes.OK:
-                return EngineSetup(**answer.json()["engine"])
+        with suppress(httpx.TransportError, ValueError):
+            answer = httpx.get(url, timeout=10.0, trust_env=False).json()
+            if "engine" in answer:
+                return EngineSetup(**answer["engine"])
         time.sleep(0.5)
 
 

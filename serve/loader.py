@@ -65,7 +65,7 @@ class Loader:
                 self._load(version)
                 self._on_outcome()
             except (EngineFull, NotReady) as error:
-                # a slot is free when its last sequence has ended; that an engine has ended is no version's fault
+                # a slot is free when its last sequence has ended, and an engine that has ended is replaced
                 log.info("adapter cannot be loaded yet", version=version, reason=str(error))
             except Exception as error:  # the thread's outermost loop: a bad file must not end in silence
                 log.exception("cannot load adapter", version=version)

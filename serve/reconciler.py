@@ -181,9 +181,10 @@ class Reconciler:
         kept.add(desired.previous(in_force))
         for version in self._engine.stats().adapters:
             if version not in kept and version != BASE:
+                adapter = self._store.adapters.get(version)
                 self._engine.unload(version)
                 log.info("adapter released", version=version, replica=self.replica_id)
-                self._forget(self._store.adapters.get(version))
+                self._forget(adapter)
 
     def _load(self, desired: Desired) -> None:
         missing = self._missing(desired)

@@ -174,6 +174,21 @@ def test_a_token_that_a_stop_string_cut_in_two_is_written_anew() -> None:
     assert pair.rejected.token_ids[:table] == ids[:table]
 
 
+@given(
+    st.text(st.sampled_from("abredlt "), min_size=4, max_size=20).map(str.strip).filter(bool),
+    st.integers(1, 3),
+)
+def test_a_sentencepiece_tokenizer_writes_the_rest_of_a_word_anew(served: str, num_cut: int) -> None:
+    ids = tuple(METASPACE.encode(served, add_special_tokens=False))
+    text = served[:-num_cut].rstrip()
+    if not text or text + " ball" == served:
+        return
+    example = corrected_example(text, Span(len(text), len(text), " ball"), tokenizer=METASPACE, token_ids=ids)
+    pair = make_pair(example, METASPACE, [END])
+    assert METASPACE.decode(pair.rejected.token_ids) == text
+    assert METASPACE.decode(pair.chosen.token_ids) == text + " ball"
+
+
 def test_an_answer_that_a_stop_string_emptied_is_no_pair() -> None:
     ids = tuple(TOKENIZER.encode("###", add_special_tokens=False))
     with pytest.raises(UnfitPair, match="without a word"):

@@ -115,9 +115,13 @@ def test_what_outlived_its_erasure_in_phrases_and_reports_is_gone(database_url: 
     quote = "the answer's tokens spell 'a secret', but its text is 'a secre'"
     report = {"training": {"num_pairs": 1, "skipped": [{"id": "c1", "reason": quote}]}}
     run = (
-        "INSERT INTO runs (id, created, status, trigger, attempts, report, reason) "
-        "VALUES ('run-1', 1.0, 'failed', 'count', 1, :report, :reason)",
-        {"report": json.dumps(report), "reason": f"none of 1 examples makes a training pair: {quote}"},
+        "INSERT INTO runs (id, created, status, trigger, attempts, progress, report, reason) "
+        "VALUES ('run-1', 1.0, 'failed', 'count', 1, :progress, :report, :reason)",
+        {
+            "progress": json.dumps(report["training"]),
+            "report": json.dumps(report),
+            "reason": f"none of 1 examples makes a training pair: {quote}",
+        },
     )
     other = (
         "INSERT INTO runs (id, created, status, trigger, attempts, reason) "
@@ -142,6 +146,7 @@ def test_what_outlived_its_erasure_in_phrases_and_reports_is_gone(database_url: 
             "skipped": [{"id": "c1", "reason": "the answer's tokens spell another text"}],
         }
     }
+    assert ended.progress == ended.report["training"]
     assert ended.reason == "none of 1 examples makes a training pair: the answer's tokens spell another text"
     assert (store.runs.get("run-2").report, store.runs.get("run-2").reason) == (None, "no space left")
     store.close()

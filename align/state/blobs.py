@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 import time
 import uuid
 from pathlib import Path
 
 import fsspec
-from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from ..durable import write_whole
@@ -113,13 +113,18 @@ class Blobs:
     def remove_folder(self, name: str) -> None:
         """A published folder, its marker first: no reader takes what is left for whole. Nothing where there is none."""
         _check_name(name)
-        _remove(self._files, f"{self._root}/{name}")
+        root = f"{self._root}/{name}"
+        if self._files.exists(f"{root}/COMPLETE"):
+            self._files.rm_file(f"{root}/COMPLETE")
+        if self._files.exists(root):
+            self._files.rm(root, recursive=True)
         self.forget_folder(name)
 
     def forget_folder(self, name: str) -> None:
         """The copy on this machine's disk, where the folder is elsewhere."""
         _check_name(name)
-        _remove(LocalFileSystem(), str(self._cache / name))
+        (self._cache / name / "COMPLETE").unlink(missing_ok=True)
+        shutil.rmtree(self._cache / name, ignore_errors=True)  # another process may be removing it, too
 
     def put_folder(self, folder: Path, name: str) -> None:
         """Publish the files of a flat folder under `name`; a marker, written last, makes it whole."""
@@ -163,13 +168,6 @@ class Blobs:
                 write_whole(path, data)
         elif not self._files.exists(f"{self._root}/{name}"):
             self._files.pipe_file(f"{self._root}/{name}", data)
-
-
-def _remove(files: AbstractFileSystem, root: str) -> None:
-    if files.exists(f"{root}/COMPLETE"):
-        files.rm_file(f"{root}/COMPLETE")
-    if files.exists(root):
-        files.rm(root, recursive=True)
 
 
 def _image_name(digest: str) -> str:

@@ -234,6 +234,7 @@ def words_left_behind(connection: Connection) -> None:
     erased = "SELECT id FROM corrections WHERE status = 'erased'"
     connection.execute(text(f"DELETE FROM insertions WHERE correction_id IN ({erased})"))
     for table, key, name, kind in (
+        ("runs", "id", "progress", JSON),
         ("runs", "id", "report", JSON),
         ("runs", "id", "reason", String),
         ("adapters", "version", "report", JSON),

@@ -200,11 +200,14 @@ class Answers:
                     completion.answers[index].take(delta, completion.watch.read())
                 await self._record_ended(completion)
         except Exception:  # the task's outermost loop: nobody waits for its result
-            log.exception("answer not recorded after its client left", response=completion.id)
+            log.exception("the end of an answer did not come after its client left", response=completion.id)
 
     async def _record_ended(self, completion: Completion) -> None:
         for answer in completion.unrecorded:
-            await run_in_threadpool(self._record, completion, answer)
+            try:
+                await run_in_threadpool(self._record, completion, answer)
+            except Exception:  # of one answer; the others may go through
+                log.exception("answer not recorded after its client left", response=answer.response_id)
 
     def _record(self, completion: Completion, answer: Answer) -> None:
         if not answer.begin_record():
