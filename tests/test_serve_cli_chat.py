@@ -8,10 +8,14 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx2
 import pytest
 from command_line import Errata, command_line, complaint, documents
+from errata.feedback import Feedback
 from fake_engine import FakeEngine
+from openai import APITimeoutError
 from served import Served, encoded, listening, serving
 from sqlalchemy import select
 
@@ -111,6 +115,28 @@ def test_in_a_terminal_one_letter_says_what_a_change_is_about(
     assert len(kept(served)) == 1
     ((made, _),) = served.store.corrections.trainable()
     assert [span["kind"] for span in made.spans] == ["attribute", "other"]
+
+
+def test_what_was_edited_is_there_again_when_it_could_not_be_sent(
+    chat: Chat,
+    served: Served,
+    editor: Callable[[str], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    editor(f'[ -e "{tmp_path}/seen" ] || sed -i s/red/blue/ "$1"; touch "{tmp_path}/seen"')
+    failures = iter([APITimeoutError(httpx2.Request("POST", "http://host/feedback"))])
+    create = Feedback.create
+
+    def fail_once(*arguments: Any, **options: Any) -> Any:
+        for failure in failures:
+            raise failure
+        return create(*arguments, **options)
+
+    monkeypatch.setattr(Feedback, "create", fail_once)
+    chat("What?\n/correct\n\n/correct\n\n/quit\n", in_terminal=True)
+    ((made, _),) = served.store.corrections.trainable()
+    assert made.corrected_text == TEXT.replace("red", "blue")
 
 
 def test_what_was_not_changed_is_not_sent(chat: Chat, served: Served, editor: Callable[[str], None]) -> None:

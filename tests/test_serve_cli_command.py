@@ -16,6 +16,7 @@ import openai
 import pytest
 from command_line import Errata, command_line, complaint, document
 from datasets_on_disk import json_lines
+from errata import ReplyIncomplete
 from records import adapter_row, correction, response
 from served import Served, listening, serving
 from typer.main import get_command
@@ -142,8 +143,8 @@ def test_a_shell_can_complete_the_commands(shell: str) -> None:
 
 
 def test_an_address_may_be_written_as_people_write_it() -> None:
-    for url in ("host:8000", "http://host:8000", "http://host:8000/", "http://host:8000/v1"):
-        assert api_address(url).rstrip("/") == "http://host:8000/v1"
+    for url in ("host:8000", "http://host:8000", "http://host:8000/", "http://host:8000/v1", "host:8000/v1/"):
+        assert api_address(url) == "http://host:8000/v1"
     assert api_address("https://host/errata/v1") == "https://host/errata/v1"
 
 
@@ -228,6 +229,15 @@ def test_no_answer_in_time_is_no_missing_server() -> None:
     found = complaint_about(openai.APITimeoutError(REQUEST))
     assert found is not None
     assert (found.status, "did not answer in time" in found.lines[0]) == (3, True)
+
+
+@pytest.mark.parametrize(
+    "error", [openai.APIError("the engine failed", REQUEST, body=None), ReplyIncomplete("the stream ended")]
+)
+def test_an_answer_that_breaks_off_may_come_another_time(error: Exception) -> None:
+    found = complaint_about(error)
+    assert found is not None
+    assert (found.status, found.lines) == (3, (str(error),))
 
 
 def test_a_bug_of_ours_is_no_complaint() -> None:

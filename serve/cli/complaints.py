@@ -37,7 +37,15 @@ def complaint_about(error: Exception) -> Complaint | None:
 
 
 def _about_a_server(error: Exception) -> Complaint | None:
-    from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAIError
+    from errata import ReplyIncomplete
+    from openai import (
+        APIConnectionError,
+        APIError,
+        APIResponseValidationError,
+        APIStatusError,
+        APITimeoutError,
+        OpenAIError,
+    )
 
     if isinstance(error, APIConnectionError):
         address = error.request.url.copy_with(path="/", query=None)
@@ -52,6 +60,9 @@ def _about_a_server(error: Exception) -> Complaint | None:
         hint = "; set ERRATA_API_KEY or --key" if error.status_code == 401 else ""
         is_later = error.status_code >= 500 or error.status_code == TOO_BUSY
         return Complaint(NOT_NOW if is_later else NOT_SO, (f"{detail or error.message}{hint}",))
+    is_broken_off = isinstance(error, APIError) and not isinstance(error, APIResponseValidationError)
+    if is_broken_off or isinstance(error, ReplyIncomplete):  # in the middle of a stream
+        return Complaint(NOT_NOW, (str(error),))
     if isinstance(error, OpenAIError):
         return Complaint(NOT_SO, (str(error),))
     return None

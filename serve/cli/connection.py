@@ -17,5 +17,5 @@ def connect(url: str, key: str) -> Errata:
 
 def api_address(url: str) -> str:
     """`host:8000`, `http://host:8000` and `http://host:8000/v1` are the same server."""
-    whole = url if "://" in url else f"http://{url}"
-    return whole if urlsplit(whole).path.strip("/") else f"{whole.rstrip('/')}/v1"
+    whole = (url if "://" in url else f"http://{url}").rstrip("/")
+    return whole if urlsplit(whole).path else f"{whole}/v1"

@@ -54,6 +54,8 @@ class Conversation:
         self._image: str | None = None
         self._said: list[dict[str, Any]] = []
         self._last: Reply | None = None
+        self._draft: str | None = None
+        """What was made of the last answer, until it is stored."""
 
     def look_at(self, image: str) -> None:
         """Another picture begins another talk. Raises `OSError`, `UnsupportedImage`."""
@@ -63,7 +65,7 @@ class Conversation:
         self.forget()
 
     def forget(self) -> None:
-        self._said, self._last = [], None
+        self._said, self._last, self._draft = [], None, None
 
     def ask(self, question: str) -> None:
         """Raises `openai.OpenAIError`; what was said until then stays."""
@@ -74,6 +76,7 @@ class Conversation:
                 if not self._as_json:
                     self._say.out(piece, end="", highlight=False)
         reply = self._last = pieces.reply
+        self._draft = None
         content: Any = question
         if image is not None:
             content = [{"type": "image_url", "image_url": {"url": image}}, {"type": "text", "text": question}]
@@ -95,9 +98,9 @@ class Conversation:
         self._tell(self._answer.approve(author=self._asked.author))
 
     def correct(self) -> None:
-        """Opens the editor, shows what is understood, asks for the kinds, and sends."""
+        """Opens the editor, shows what is understood, asks for the kinds, and sends. What failed is there next time."""
         reply = self._answer
-        text = edited(reply.text)
+        text = self._draft = edited(self._draft or reply.text)
         if text == reply.text:
             self._say.print("nothing was changed, and nothing sent; /right says that nothing was wrong")
             return
@@ -113,6 +116,7 @@ class Conversation:
             served_text=reply.text,
             author=self._asked.author,
         )
+        self._draft = None
         self._tell(made)
 
     @property
@@ -127,7 +131,10 @@ class Conversation:
             return span
         edit = f"{served[span.start : span.end]!r} -> {span.replacement!r}"
         keys = ", ".join(f"{key} {kind}" for key, kind in KINDS.items())
-        pressed = self._say.input(f"{escape(edit)} is about ({keys}, Enter: other): ")
+        try:
+            pressed = self._say.input(f"{escape(edit)} is about ({keys}, Enter: other): ")
+        except EOFError:  # Ctrl+D is no answer, as Enter is none
+            pressed = ""
         return span.model_copy(update={"kind": KINDS.get(pressed.strip().lower()[:1], span.kind)})
 
     def _tell(self, made: Correction) -> None:
