@@ -296,6 +296,36 @@ def test_a_draft_that_was_changed_after_it_had_arrived_is_told_and_can_go_as_ano
     ]
 
 
+@pytest.mark.parametrize("is_sent_again", [False, True])
+def test_what_is_written_while_an_earlier_sending_is_under_way_is_kept(
+    page: Any, served: Served, is_sent_again: bool
+) -> None:
+    page.keyboard.press("ArrowUp")
+    replace(page, "red", "blue")
+    held = hold_one(page, num_lost=1)
+    page.keyboard.press("Control+Enter")
+    page.get_by_text("Not sent yet.").wait_for()
+    wait_for_held(page, held)
+    page.get_by_role("button", name="Keep editing").click()
+    replace(page, "forks", "knives")
+    if is_sent_again:
+        page.keyboard.press("Control+Enter")
+        page.get_by_text("Sending…").wait_for()
+    with page.expect_response("**/feedback"):
+        held[0].continue_()
+    if not is_sent_again:
+        page.wait_for_timeout(200)  # nothing is to come of it
+        page.keyboard.press("Control+Enter")
+    page.get_by_text("Another version of this draft is stored already.").wait_for()
+    assert text_box(page).inner_text() == TEXT.replace("red", "blue").replace("forks", "knives")
+    page.get_by_role("button", name="Send as another correction").click()
+    wait_for_stored(page)
+    assert [one.corrected_text for one in stored(served, response_id(page))] == [
+        TEXT.replace("red", "blue"),
+        TEXT.replace("red", "blue").replace("forks", "knives"),
+    ]
+
+
 def test_an_answer_that_was_deleted_meanwhile_is_told(page: Any, served: Served) -> None:
     assert served.client.delete(f"/v1/responses/{response_id(page)}").status_code == 200
     page.keyboard.press("ArrowUp")
@@ -341,3 +371,29 @@ def lose_answers(page: Any) -> list[str]:
 
     page.route("**/feedback", lose)
     return keys
+
+
+def hold_one(page: Any, num_lost: int = 0) -> list[Any]:
+    """After so many that get lost, a correction is under way until the test lets it go on; later ones just go on."""
+    seen: list[Any] = []
+    held: list[Any] = []
+
+    def hold(route: Any) -> None:
+        seen.append(route)
+        if len(seen) <= num_lost:
+            route.abort()
+        elif held:
+            route.continue_()
+        else:
+            held.append(route)
+
+    page.route("**/feedback", hold)
+    return held
+
+
+def wait_for_held(page: Any, held: list[Any]) -> None:
+    for _ in range(100):
+        if held:
+            return
+        page.wait_for_timeout(100)  # the browser is heard meanwhile
+    raise AssertionError("nothing was sent")
