@@ -105,6 +105,17 @@ def test_a_run_is_asked_for_followed_and_cancelled(browser: Any, served: Served,
     assert served.store.runs.get(run.id).status == "cancelled"
 
 
+def test_a_look_that_failed_is_told_until_one_succeeds(browser: Any, served: Served, address: str) -> None:
+    with visit(browser, f"{address}/#/loop") as page:
+        page.get_by_role("button", name="Learn now").click()
+        page.get_by_text("waits for the aligner").wait_for()  # from now on it looks each second
+        page.route("**/v1/statistics?*", lambda route: route.abort())
+        problem = page.get_by_text("the server cannot be reached")
+        problem.wait_for()
+        page.unroute("**/v1/statistics?*")
+        problem.wait_for(state="detached")
+
+
 def test_a_version_is_promoted_tried_on_some_and_rolled_back(
     browser: Any, served: Served, address: str, tmp_path: Path
 ) -> None:
