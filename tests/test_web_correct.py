@@ -336,6 +336,35 @@ def test_an_answer_that_was_deleted_meanwhile_is_told(page: Any, served: Served)
     assert page.evaluate("Object.keys(sessionStorage).filter((name) => name.includes('draft'))") == []
 
 
+def test_a_key_that_ended_meanwhile_is_told_and_the_draft_is_there_after_the_next_sign_in(
+    browser: Any, tmp_path: Path
+) -> None:
+    engine = FakeEngine(answers={"base": TEXT}, max_model_len=4096)
+    with serving(tmp_path, engine) as served, listening(served) as address:
+        key, secret = served.store.keys.create("ada", ["chat", "feedback", "admin"])
+        _, next_secret = served.store.keys.create("ada again", ["chat", "feedback", "admin"])
+        with visit(browser, address) as page:
+            sign_in(page, secret)
+            ask(page)
+            page.keyboard.press("ArrowUp")
+            replace(page, "red", "blue")
+            served.store.keys.revoke(key.id)
+            page.keyboard.press("Control+Enter")
+            page.get_by_text("Reload this page and sign in; the draft is kept.").wait_for()
+            page.reload()
+            sign_in(page, next_secret)
+            page.get_by_text("Draft kept").wait_for()
+            page.keyboard.press("ArrowUp")
+            assert text_box(page).inner_text() == TEXT.replace("red", "blue")
+            page.keyboard.press("Control+Enter")
+            wait_for_stored(page)
+
+
+def sign_in(page: Any, secret: str) -> None:
+    page.get_by_label("Key").fill(secret)
+    page.get_by_role("button", name="Sign in").click()
+
+
 def test_what_is_no_correction_is_told_and_can_be_edited_on(page: Any, served: Served) -> None:
     page.keyboard.press("ArrowUp")
     replace(page, "red", "blue")
