@@ -183,6 +183,42 @@ def test_nothing_wrong_is_one_key(page: Any, served: Served) -> None:
     assert (correction.status, correction.spans) == ("nothing_wrong", [])
 
 
+def test_nothing_wrong_opens_a_draft_that_says_otherwise(page: Any, served: Served) -> None:
+    page.keyboard.press("ArrowUp")
+    replace(page, "red", "blue")
+    page.keyboard.press("Escape")
+    page.locator(".answer-text").focus()
+    page.keyboard.press("n")
+    page.get_by_text("You have begun to correct this answer.").wait_for()
+    assert text_box(page).inner_text() == TEXT.replace("red", "blue")
+    assert stored(served, response_id(page)) == []
+    page.get_by_role("button", name="Reset").click()
+    page.get_by_role("button", name="Leave").click()
+    page.locator(".answer-text").focus()
+    page.keyboard.press("n")
+    page.get_by_text("It counts in the rates, not in the training.").wait_for()
+    (correction,) = stored(served, response_id(page))
+    assert correction.spans == []
+
+
+def test_nothing_wrong_goes_as_another_correction_too(page: Any, served: Served) -> None:
+    page.evaluate(
+        """async ([id, text]) => {
+          const { drafts } = await import("/web/correct/drafts.js");
+          drafts.keep(id, { key: "used", text, changes: [] });
+        }""",
+        [response_id(page), TEXT],
+    )
+    used = {"response_id": response_id(page), "corrected_text": TEXT.replace("red", "blue")}
+    headers = {"idempotency-key": "used"}
+    assert served.client.post("/feedback", json=used, headers=headers).status_code == 201
+    page.locator(".answer-text").focus()
+    page.keyboard.press("n")
+    page.get_by_role("button", name="Send as another correction").click()
+    page.get_by_text("It counts in the rates, not in the training.").wait_for()
+    assert [bool(one.spans) for one in stored(served, response_id(page))] == [True, False]
+
+
 def test_nothing_is_sent_while_nothing_is_changed(page: Any, served: Served) -> None:
     page.keyboard.press("ArrowUp")
     page.keyboard.press("Control+Enter")

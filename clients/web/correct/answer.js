@@ -81,9 +81,15 @@ class AnswerElement extends HTMLElement {
     this.scrollIntoView({ block: "nearest" });
   }
 
-  /** One key: looked at, and right. */
+  /** One key: looked at, and right. Where a draft says otherwise it is shown, and stays. */
   nothingWrong() {
-    if (this.#mode === "sending") return;
+    if (this.isEditing) return;
+    if (drafts.get(this.#record.id)?.changes.length) {
+      this.edit();
+      this.#problem = { title: "You have begun to correct this answer", advice: "Send that; or Reset, Leave, and then say that nothing is wrong." };
+      this.draw();
+      return;
+    }
     drafts.keep(this.#record.id, { text: this.#record.text, changes: [] });
     this.#send({ spans: [] });
   }
@@ -171,10 +177,11 @@ class AnswerElement extends HTMLElement {
   }
 
   #asAnother() {
-    const { text, changes } = drafts.get(this.#record.id);
+    const draft = drafts.get(this.#record.id);
     drafts.drop(this.#record.id); // and with it its idempotency key
-    drafts.keep(this.#record.id, { text, changes });
-    this.#submit();
+    if (draft) drafts.keep(this.#record.id, { text: draft.text, changes: draft.changes });
+    if (this.#mode === "edit") this.#submit();
+    else this.nothingWrong(); // which is what was refused
   }
 
   #leave() {
