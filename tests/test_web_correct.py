@@ -362,6 +362,29 @@ def test_what_is_written_while_an_earlier_sending_is_under_way_is_kept(
     ]
 
 
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_late_news_leaves_the_caret_in_another_answer_s_editor(page: Any, is_refused: bool) -> None:
+    page.keyboard.press("ArrowUp")
+    replace(page, "red", "blue")
+    held = hold_one(page)
+    page.keyboard.press("Control+Enter")
+    wait_for_held(page, held)
+    ask(page)
+    page.keyboard.press("ArrowUp")
+    replace(page, "forks", "kni")
+    if is_refused:
+        held[0].fulfill(status=409, json={"error": {"message": "no"}})
+        page.get_by_text("Another version of this draft is stored already.").wait_for()
+    else:
+        held[0].continue_()
+        wait_for_stored(page)
+    page.keyboard.type("ves")
+    assert text_box(page).inner_text() == TEXT.replace("forks", "knives")
+    if is_refused:
+        page.get_by_role("button", name="Send as another correction").click()
+        wait_for_stored(page)
+
+
 def test_an_answer_that_was_deleted_meanwhile_is_told(page: Any, served: Served) -> None:
     assert served.client.delete(f"/v1/responses/{response_id(page)}").status_code == 200
     page.keyboard.press("ArrowUp")

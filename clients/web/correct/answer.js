@@ -162,12 +162,13 @@ class AnswerElement extends HTMLElement {
     this.draw();
   };
 
-  /** Back to where the draft was left, in another element. */
+  /** Back to where the draft was left, in another element; only told where somebody writes elsewhere by then. */
   #reopen() {
+    const isOurs = this.#holdsFocus();
     this.#mode = "read";
     this.#waiting = null;
     const draft = drafts.get(this.#record.id);
-    if (draft?.changes.length) this.edit(draft.text.length);
+    if (isOurs && draft?.changes.length) this.edit(draft.text.length);
   }
 
   #keepEditing() {
@@ -180,16 +181,25 @@ class AnswerElement extends HTMLElement {
     const draft = drafts.get(this.#record.id);
     drafts.drop(this.#record.id); // and with it its idempotency key
     if (draft) drafts.keep(this.#record.id, { text: draft.text, changes: draft.changes });
+    if (draft?.changes.length) this.edit(); // if it isn't open
     if (this.#mode === "edit") this.#submit();
     else this.nothingWrong(); // which is what was refused
   }
 
   #leave() {
+    const isOurs = this.#holdsFocus(); // before it is drawn anew: the editor holds it and goes
     this.#mode = "read";
     this.#editor = this.#problem = this.#waiting = null;
     this.draw();
+    if (!isOurs) return;
     this.querySelector(".answer-text").focus();
     this.dispatchEvent(new CustomEvent("errata-left", { bubbles: true, composed: true }));
+  }
+
+  /** Or nothing does. News come late, and must not take the caret from whoever writes elsewhere by then. */
+  #holdsFocus() {
+    const { activeElement } = document;
+    return [null, document.body].includes(activeElement) || this.contains(this.getRootNode().activeElement);
   }
 
   /** When corrections count, and who has learned from them since. */
