@@ -183,6 +183,42 @@ def test_nothing_wrong_is_one_key(page: Any, served: Served) -> None:
     assert (correction.status, correction.spans) == ("nothing_wrong", [])
 
 
+def test_nothing_wrong_opens_a_draft_that_says_otherwise(page: Any, served: Served) -> None:
+    page.keyboard.press("ArrowUp")
+    replace(page, "red", "blue")
+    page.keyboard.press("Escape")
+    page.locator(".answer-text").focus()
+    page.keyboard.press("n")
+    page.get_by_text("You have begun to correct this answer.").wait_for()
+    assert text_box(page).inner_text() == TEXT.replace("red", "blue")
+    assert stored(served, response_id(page)) == []
+    page.get_by_role("button", name="Reset").click()
+    page.get_by_role("button", name="Leave").click()
+    page.locator(".answer-text").focus()
+    page.keyboard.press("n")
+    page.get_by_text("It counts in the rates, not in the training.").wait_for()
+    (correction,) = stored(served, response_id(page))
+    assert correction.spans == []
+
+
+def test_nothing_wrong_goes_as_another_correction_too(page: Any, served: Served) -> None:
+    page.evaluate(
+        """async ([id, text]) => {
+          const { drafts } = await import("/web/correct/drafts.js");
+          drafts.keep(id, { key: "used", text, changes: [] });
+        }""",
+        [response_id(page), TEXT],
+    )
+    used = {"response_id": response_id(page), "corrected_text": TEXT.replace("red", "blue")}
+    headers = {"idempotency-key": "used"}
+    assert served.client.post("/feedback", json=used, headers=headers).status_code == 201
+    page.locator(".answer-text").focus()
+    page.keyboard.press("n")
+    page.get_by_role("button", name="Send as another correction").click()
+    page.get_by_text("It counts in the rates, not in the training.").wait_for()
+    assert [bool(one.spans) for one in stored(served, response_id(page))] == [True, False]
+
+
 def test_nothing_is_sent_while_nothing_is_changed(page: Any, served: Served) -> None:
     page.keyboard.press("ArrowUp")
     page.keyboard.press("Control+Enter")
@@ -296,6 +332,59 @@ def test_a_draft_that_was_changed_after_it_had_arrived_is_told_and_can_go_as_ano
     ]
 
 
+@pytest.mark.parametrize("is_sent_again", [False, True])
+def test_what_is_written_while_an_earlier_sending_is_under_way_is_kept(
+    page: Any, served: Served, is_sent_again: bool
+) -> None:
+    page.keyboard.press("ArrowUp")
+    replace(page, "red", "blue")
+    held = hold_one(page, num_lost=1)
+    page.keyboard.press("Control+Enter")
+    page.get_by_text("Not sent yet.").wait_for()
+    wait_for_held(page, held)
+    page.get_by_role("button", name="Keep editing").click()
+    replace(page, "forks", "knives")
+    if is_sent_again:
+        page.keyboard.press("Control+Enter")
+        page.get_by_text("Sending…").wait_for()
+    with page.expect_response("**/feedback"):
+        held[0].continue_()
+    if not is_sent_again:
+        page.wait_for_timeout(200)  # nothing is to come of it
+        page.keyboard.press("Control+Enter")
+    page.get_by_text("Another version of this draft is stored already.").wait_for()
+    assert text_box(page).inner_text() == TEXT.replace("red", "blue").replace("forks", "knives")
+    page.get_by_role("button", name="Send as another correction").click()
+    wait_for_stored(page)
+    assert [one.corrected_text for one in stored(served, response_id(page))] == [
+        TEXT.replace("red", "blue"),
+        TEXT.replace("red", "blue").replace("forks", "knives"),
+    ]
+
+
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_late_news_leaves_the_caret_in_another_answer_s_editor(page: Any, is_refused: bool) -> None:
+    page.keyboard.press("ArrowUp")
+    replace(page, "red", "blue")
+    held = hold_one(page)
+    page.keyboard.press("Control+Enter")
+    wait_for_held(page, held)
+    ask(page)
+    page.keyboard.press("ArrowUp")
+    replace(page, "forks", "kni")
+    if is_refused:
+        held[0].fulfill(status=409, json={"error": {"message": "no"}})
+        page.get_by_text("Another version of this draft is stored already.").wait_for()
+    else:
+        held[0].continue_()
+        wait_for_stored(page)
+    page.keyboard.type("ves")
+    assert text_box(page).inner_text() == TEXT.replace("forks", "knives")
+    if is_refused:
+        page.get_by_role("button", name="Send as another correction").click()
+        wait_for_stored(page)
+
+
 def test_an_answer_that_was_deleted_meanwhile_is_told(page: Any, served: Served) -> None:
     assert served.client.delete(f"/v1/responses/{response_id(page)}").status_code == 200
     page.keyboard.press("ArrowUp")
@@ -304,6 +393,35 @@ def test_an_answer_that_was_deleted_meanwhile_is_told(page: Any, served: Served)
     page.get_by_text("This answer was deleted.").wait_for()
     page.get_by_role("button", name="Discard the draft").click()
     assert page.evaluate("Object.keys(sessionStorage).filter((name) => name.includes('draft'))") == []
+
+
+def test_a_key_that_ended_meanwhile_is_told_and_the_draft_is_there_after_the_next_sign_in(
+    browser: Any, tmp_path: Path
+) -> None:
+    engine = FakeEngine(answers={"base": TEXT}, max_model_len=4096)
+    with serving(tmp_path, engine) as served, listening(served) as address:
+        key, secret = served.store.keys.create("ada", ["chat", "feedback", "admin"])
+        _, next_secret = served.store.keys.create("ada again", ["chat", "feedback", "admin"])
+        with visit(browser, address) as page:
+            sign_in(page, secret)
+            ask(page)
+            page.keyboard.press("ArrowUp")
+            replace(page, "red", "blue")
+            served.store.keys.revoke(key.id)
+            page.keyboard.press("Control+Enter")
+            page.get_by_text("Reload this page and sign in; the draft is kept.").wait_for()
+            page.reload()
+            sign_in(page, next_secret)
+            page.get_by_text("Draft kept").wait_for()
+            page.keyboard.press("ArrowUp")
+            assert text_box(page).inner_text() == TEXT.replace("red", "blue")
+            page.keyboard.press("Control+Enter")
+            wait_for_stored(page)
+
+
+def sign_in(page: Any, secret: str) -> None:
+    page.get_by_label("Key").fill(secret)
+    page.get_by_role("button", name="Sign in").click()
 
 
 def test_what_is_no_correction_is_told_and_can_be_edited_on(page: Any, served: Served) -> None:
@@ -341,3 +459,29 @@ def lose_answers(page: Any) -> list[str]:
 
     page.route("**/feedback", lose)
     return keys
+
+
+def hold_one(page: Any, num_lost: int = 0) -> list[Any]:
+    """After so many that get lost, a correction is under way until the test lets it go on; later ones just go on."""
+    seen: list[Any] = []
+    held: list[Any] = []
+
+    def hold(route: Any) -> None:
+        seen.append(route)
+        if len(seen) <= num_lost:
+            route.abort()
+        elif held:
+            route.continue_()
+        else:
+            held.append(route)
+
+    page.route("**/feedback", hold)
+    return held
+
+
+def wait_for_held(page: Any, held: list[Any]) -> None:
+    for _ in range(100):
+        if held:
+            return
+        page.wait_for_timeout(100)  # the browser is heard meanwhile
+    raise AssertionError("nothing was sent")

@@ -105,6 +105,17 @@ def test_a_run_is_asked_for_followed_and_cancelled(browser: Any, served: Served,
     assert served.store.runs.get(run.id).status == "cancelled"
 
 
+def test_a_look_that_failed_is_told_until_one_succeeds(browser: Any, served: Served, address: str) -> None:
+    with visit(browser, f"{address}/#/loop") as page:
+        page.get_by_role("button", name="Learn now").click()
+        page.get_by_text("waits for the aligner").wait_for()  # from now on it looks each second
+        page.route("**/v1/statistics?*", lambda route: route.abort())
+        problem = page.get_by_text("the server cannot be reached")
+        problem.wait_for()
+        page.unroute("**/v1/statistics?*")
+        problem.wait_for(state="detached")
+
+
 def test_a_version_is_promoted_tried_on_some_and_rolled_back(
     browser: Any, served: Served, address: str, tmp_path: Path
 ) -> None:
@@ -132,6 +143,22 @@ def test_a_version_is_promoted_tried_on_some_and_rolled_back(
         yes(page)
         version_row(page, "v0001").locator(".state", has_text="live").wait_for()
         wait_until(lambda: live(served) == "v0001")
+
+
+def test_who_answers_is_what_is_in_force_whatever_became_of_a_later_promotion(
+    browser: Any, served: Served, address: str, tmp_path: Path
+) -> None:
+    publish(served, tmp_path)
+    promote(served, "v1")
+    promote(served, "v2", share=0.25)
+    wait_until(lambda: served.store.rollouts.in_force().candidate == "v0002")
+    damaged = served.replica.blobs.fetch_folder(served.store.adapters.get("v3").blob)
+    (damaged / "adapter_model.safetensors").write_bytes(b"\x09")
+    promote(served, "v3")
+    assert served.store.rollouts.newest().status == "abandoned"
+    with visit(browser, f"{address}/#/loop") as page:
+        page.locator(".serving").wait_for()
+        assert "v0001 answers 75 %, v0002 25 %" in " ".join(page.locator(".serving").inner_text().split())
 
 
 def test_the_gate_s_report_and_a_version_s_lineage_are_shown(

@@ -118,6 +118,38 @@ def test_filters_choose_by_version_day_and_whether_anybody_has_looked(
         page.locator(".queue-item").wait_for()
 
 
+def test_a_filter_that_changes_while_an_answer_is_looked_for_counts(
+    browser: Any, served: Served, address: str
+) -> None:
+    served.respond("Unseen?")
+    held: list[Any] = []
+    with visit(browser, f"{address}/#/queue") as page:
+        assert question(page) == "Unseen?"
+        page.route("**/v1/queue/claims", lambda route: route.continue_() if held else held.append(route))
+        page.get_by_label("Not looked at yet").uncheck()
+        page.get_by_label("To", exact=True).fill("2020-01-01")
+        while not held:
+            page.wait_for_timeout(50)  # the browser is heard meanwhile
+        held[0].continue_()
+        page.get_by_text("Nothing is waiting for a look.").wait_for()
+
+
+def test_a_day_is_typed_without_losing_the_focus_to_the_answer(
+    browser: Any, served: Served, address: str
+) -> None:
+    served.respond("Unseen?")
+    with visit(browser, f"{address}/#/queue", locale="en-US") as page:
+        assert question(page) == "Unseen?"
+        start = page.get_by_label("From")
+        start.focus()
+        for key in "01152020":  # a date at each digit of its year
+            page.keyboard.press(key)
+            page.wait_for_timeout(100)  # an answer comes in between
+        assert start.input_value() == "2020-01-15"
+        assert start.evaluate("start => start === document.activeElement")
+        assert question(page) == "Unseen?"
+
+
 def test_an_admin_releases_and_rejects_what_is_held_back(browser: Any, served: Served, address: str) -> None:
     for number in (1, 2):
         held = correction(

@@ -81,9 +81,15 @@ class AnswerElement extends HTMLElement {
     this.scrollIntoView({ block: "nearest" });
   }
 
-  /** One key: looked at, and right. */
+  /** One key: looked at, and right. Where a draft says otherwise it is shown, and stays. */
   nothingWrong() {
-    if (this.#mode === "sending") return;
+    if (this.isEditing) return;
+    if (drafts.get(this.#record.id)?.changes.length) {
+      this.edit();
+      this.#problem = { title: "You have begun to correct this answer", advice: "Send that; or Reset, Leave, and then say that nothing is wrong." };
+      this.draw();
+      return;
+    }
     drafts.keep(this.#record.id, { text: this.#record.text, changes: [] });
     this.#send({ spans: [] });
   }
@@ -156,12 +162,13 @@ class AnswerElement extends HTMLElement {
     this.draw();
   };
 
-  /** Back to where the draft was left, in another element. */
+  /** Back to where the draft was left, in another element; only told where somebody writes elsewhere by then. */
   #reopen() {
+    const isOurs = this.#holdsFocus();
     this.#mode = "read";
     this.#waiting = null;
     const draft = drafts.get(this.#record.id);
-    if (draft?.changes.length) this.edit(draft.text.length);
+    if (isOurs && draft?.changes.length) this.edit(draft.text.length);
   }
 
   #keepEditing() {
@@ -171,18 +178,28 @@ class AnswerElement extends HTMLElement {
   }
 
   #asAnother() {
-    const { text, changes } = drafts.get(this.#record.id);
+    const draft = drafts.get(this.#record.id);
     drafts.drop(this.#record.id); // and with it its idempotency key
-    drafts.keep(this.#record.id, { text, changes });
-    this.#submit();
+    if (draft) drafts.keep(this.#record.id, { text: draft.text, changes: draft.changes });
+    if (draft?.changes.length) this.edit(); // if it isn't open
+    if (this.#mode === "edit") this.#submit();
+    else this.nothingWrong(); // which is what was refused
   }
 
   #leave() {
+    const isOurs = this.#holdsFocus(); // before it is drawn anew: the editor holds it and goes
     this.#mode = "read";
     this.#editor = this.#problem = this.#waiting = null;
     this.draw();
+    if (!isOurs) return;
     this.querySelector(".answer-text").focus();
     this.dispatchEvent(new CustomEvent("errata-left", { bubbles: true, composed: true }));
+  }
+
+  /** Or nothing does. News come late, and must not take the caret from whoever writes elsewhere by then. */
+  #holdsFocus() {
+    const { activeElement } = document;
+    return [null, document.body].includes(activeElement) || this.contains(this.getRootNode().activeElement);
   }
 
   /** When corrections count, and who has learned from them since. */

@@ -46,22 +46,32 @@ class Outbox extends EventTarget {
     if (!draft?.body || this.#inFlight.has(responseId)) return;
     clearTimeout(this.#timers.get(responseId));
     this.#inFlight.add(responseId);
+    const outcome = await this.#post(draft);
+    this.#inFlight.delete(responseId);
+    if (isAsSent(draft)) this.#end(responseId, outcome, pause);
+    else this.#try(responseId, FIRST_PAUSE_MS); // what was written meanwhile, if that is to be sent
+  }
+
+  /** `{stored}`, or `{error}`. */
+  async #post({ responseId, key, body }) {
     try {
-      const headers = { "idempotency-key": draft.key };
-      const stored = await this.#servers.get(responseId).post("feedback", draft.body, { headers });
+      return { stored: await this.#servers.get(responseId).post("feedback", body, { headers: { "idempotency-key": key } }) };
+    } catch (error) {
+      return { error };
+    }
+  }
+
+  #end(responseId, { stored, error }, pause) {
+    if (stored) {
       drafts.drop(responseId);
       this.#tell(responseId, { stored });
-    } catch (error) {
-      if (error.status !== undefined && !error.isPassing) {
-        drafts.keep(responseId, { body: null });
-        this.#tell(responseId, { refused: error });
-      } else {
-        const next = Math.min(pause * 2, LONGEST_PAUSE_MS);
-        this.#timers.set(responseId, setTimeout(() => this.#try(responseId, next), pause));
-        this.#tell(responseId, { waiting: error });
-      }
-    } finally {
-      this.#inFlight.delete(responseId);
+    } else if (error.status !== undefined && !error.isPassing) {
+      drafts.keep(responseId, { body: null });
+      this.#tell(responseId, { refused: error });
+    } else {
+      const next = Math.min(pause * 2, LONGEST_PAUSE_MS);
+      this.#timers.set(responseId, setTimeout(() => this.#try(responseId, next), pause));
+      this.#tell(responseId, { waiting: error });
     }
   }
 
@@ -74,6 +84,12 @@ class Outbox extends EventTarget {
   #tell(responseId, detail) {
     this.dispatchEvent(new CustomEvent(responseId, { detail }));
   }
+}
+
+/** Whether a draft is still what was sent: it can be withdrawn and edited while its request is under way. */
+function isAsSent({ responseId, key, body }) {
+  const now = drafts.get(responseId);
+  return now?.key === key && JSON.stringify(now.body) === JSON.stringify(body);
 }
 
 export const outbox = new Outbox();

@@ -8,7 +8,7 @@ export const CLOSE = "close";
 export function refusal({ status }) {
   switch (status) {
     case 401:
-      return { title: "You are not signed in any more", advice: "Sign in again; the draft is kept.", next: EDIT };
+      return { title: "You are not signed in any more", advice: "Reload this page and sign in; the draft is kept.", next: EDIT };
     case 403:
       return { title: "This key may not correct this answer", advice: "Ask for a key with the scope feedback.", next: CLOSE };
     case 404:

@@ -11,7 +11,7 @@ export function rolloutView({ rollout, in_force }, comparison, act) {
       <h2>In service</h2>
       <p class="serving">
         <span class="version is-live">${in_force.live}</span> answers
-        ${candidate && in_force.candidate ? html`${percent(1 - share)}, <span class="version">${in_force.candidate}</span> ${percent(in_force.share)}` : html`everyone`}
+        ${in_force.candidate ? html`${percent(1 - in_force.share)}, <span class="version">${in_force.candidate}</span> ${percent(in_force.share)}` : html`everyone`}
       </p>
       ${phase === "preparing" || rollout.generation !== in_force.generation ? html`<p class="quiet">On its way: ${live}${candidate ? html` with ${candidate} for ${percent(share)}` : nothing} (${phase}).</p>` : nothing}
       ${reason ? html`<p class="quiet">${reason}</p>` : nothing}

@@ -12,7 +12,7 @@ const LATER_MS = 10_000;
 
 /** Shows the screen in `root`; gives what ends it. `chosen` is a version to look at, or null. */
 export function loop(root, server, chosen) {
-  const view = { statistics: null, runs: [], adapters: null, comparison: null, stories: {}, problem: null };
+  const view = { statistics: null, runs: [], adapters: null, comparison: null, stories: {}, problem: null, readProblem: null };
   let timer = null;
   let isOver = false;
 
@@ -25,8 +25,9 @@ export function loop(root, server, chosen) {
       ]);
       Object.assign(view, { statistics, runs: runs.data, adapters });
       view.comparison = adapters.in_force.is_judged ? await server.get("v1/adapters/comparison").catch(() => null) : null;
+      view.readProblem = null;
     } catch (error) {
-      view.problem = error.message;
+      view.readProblem = error.message;
     }
     draw();
   }
@@ -46,7 +47,7 @@ export function loop(root, server, chosen) {
       view.problem = error.status === 403 ? "Only a key with the scope admin may change this." : error.message;
     }
     await follow();
-    if (view.problem) root.querySelector("[role=alert]")?.scrollIntoView({ block: "center" });
+    if (view.problem || view.readProblem) root.querySelector("[role=alert]")?.scrollIntoView({ block: "center" });
   }
   const act = {
     start: () => change("v1/alignments"),
@@ -93,18 +94,18 @@ function isMoving({ runs, adapters }) {
   return adapters !== null && rollout.phase !== "abandoned" && rollout.generation !== in_force.generation;
 }
 
-function screen({ statistics, runs, adapters, comparison, stories, problem }, chosen, act, server) {
+function screen({ statistics, runs, adapters, comparison, stories, problem, readProblem }, chosen, act, server) {
   const told = adapters && { ...adapters, data: adapters.data.map((one) => ({ ...one, story: stories[one.version] })) };
   return html`<div class="loop">
     <h1>Loop</h1>
-    ${problem ? html`<p class="notice is-problem" role="alert">${problem}</p>` : nothing}
+    ${[problem, readProblem].filter(Boolean).map((said) => html`<p class="notice is-problem" role="alert">${said}</p>`)}
     ${statistics && told
       ? html`<div class="two">${nextRunView(statistics.next_run, act.start)} ${rolloutView(told, comparison, act)}</div>
           ${agedView(statistics.counted)}
           <div class="figures">${byDay(statistics.days)} ${byVersion(statistics.adapters)}</div>
           <div class="two is-uneven">${runsView(runs, act)} ${byKind(statistics.kinds)}</div>
           ${adaptersView(told, chosen, act)}`
-      : problem ? nothing : html`<p class="empty">Looking…</p>`}
+      : problem || readProblem ? nothing : html`<p class="empty">Looking…</p>`}
     <errata-board .server=${server}></errata-board>
   </div>`;
 }

@@ -32,9 +32,11 @@ export function queue(root, server, tab) {
 function waiting(root, server) {
   const claims = new Claims(server);
   const view = { filters: EVERYTHING, known: { versions: [], models: [] }, claim: null, note: "", isBusy: false };
+  let isRefiltered = false;
 
+  /** Whether its answer is shown: not while another step is under way, nor where the filters change meanwhile. */
   async function go(step) {
-    if (view.isBusy) return;
+    if (view.isBusy) return false;
     view.isBusy = true;
     try {
       const claim = await step();
@@ -45,17 +47,30 @@ function waiting(root, server) {
       view.note = error.message;
     }
     view.isBusy = false;
-    draw();
-    root.querySelector("errata-answer .answer-text")?.focus();
+    if (isRefiltered) refilter();
+    else draw();
+    return !view.isBusy;
+  }
+  function refilter() {
+    isRefiltered = view.isBusy; // then again at the step's end
+    if (isRefiltered) return;
+    view.claim = null;
+    claims.release();
+    go(() => claims.first(asked(view.filters)));
+  }
+  /** For the keys that correct, unless somebody is busy with the filters. */
+  function focusAnswer() {
+    if (!root.querySelector(".filters :focus")) root.querySelector("errata-answer .answer-text")?.focus();
+  }
+  async function turn(direction) {
+    if (await go(() => claims.step(asked(view.filters), direction))) focusAnswer();
   }
   const act = {
-    next: () => go(() => claims.step(asked(view.filters), "next")),
-    previous: () => go(() => claims.step(asked(view.filters), "previous")),
+    next: () => turn("next"),
+    previous: () => turn("previous"),
     filter(filters) {
       view.filters = filters;
-      view.claim = null;
-      claims.release();
-      go(() => claims.first(asked(filters)));
+      refilter();
     },
   };
   const listening = new AbortController();
@@ -80,7 +95,7 @@ function waiting(root, server) {
   }
   draw();
   readKnown().catch(() => {}); // the filters then offer nothing to choose
-  go(() => claims.first(asked(view.filters)));
+  go(() => claims.first(asked(view.filters))).then((isShown) => isShown && focusAnswer());
   return () => {
     listening.abort();
     claims.release();
