@@ -10,7 +10,7 @@ from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from . import deafness
+from . import proxy_watchdog
 from .api.errors import error_response
 
 NO_ROUTES = "the server is starting or ending and answers nothing yet; ask again in a moment"
@@ -19,7 +19,7 @@ NO_ANSWER = "the replica that worked on this has ended before it answered; ask a
 
 def middleware() -> list[Middleware]:
     """What `RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH` names in the environment of Ray; called by each proxy once."""
-    deafness.watch()
+    proxy_watchdog.watch()
     return [Middleware(ProxyErrors)]
 
 

@@ -10,13 +10,13 @@ import pytest
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serve import deafness
+from serve import proxy_watchdog
 from serve.proxy import middleware
 
 
 @pytest.fixture(autouse=True)
 def _no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deafness, "watch", lambda: None)
+    monkeypatch.setattr(proxy_watchdog, "watch", lambda: None)
 
 
 def answer_to(path: str, app: ASGIApp) -> httpx.Response:

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 import ray
 
-from serve import deafness
-from serve.deafness import BACK_S, Hearing
+from serve import proxy_watchdog
+from serve.proxy_watchdog import BACK_S, Hearing
 
 HALF_AN_HOUR_S = 1800.0
 
@@ -76,6 +76,6 @@ def test_only_a_proxy_s_process_can_be_ended_and_never_a_replica_s(
     begun = threading.Event()
     context = SimpleNamespace(get_actor_name=lambda: actor)
     monkeypatch.setattr(ray, "get_runtime_context", lambda: context)
-    monkeypatch.setattr(deafness, "_watch", begun.set)
-    deafness.watch()
+    monkeypatch.setattr(proxy_watchdog, "_watch", begun.set)
+    proxy_watchdog.watch()
     assert begun.wait(10.0 if is_watched else 0.2) == is_watched

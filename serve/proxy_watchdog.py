@@ -44,7 +44,7 @@ class Hearing:
 def watch() -> None:
     """This process, if it is a proxy's: Ray Serve asks replicas that answer without one for its middleware, too."""
     if (ray.get_runtime_context().get_actor_name() or "").startswith(PROXY):
-        threading.Thread(target=_watch, name="deafness", daemon=True).start()
+        threading.Thread(target=_watch, name="proxy-watchdog", daemon=True).start()
 
 
 def _watch() -> None:
