@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from browsing import Hands, ask, chromium, needs_chromium, stored, visit
 from fake_engine import FakeEngine
@@ -408,6 +409,7 @@ def test_a_key_that_ended_meanwhile_is_told_and_the_draft_is_there_after_the_nex
             page.keyboard.press("ArrowUp")
             replace(page, "red", "blue")
             served.store.keys.revoke(key.id)
+            wait_until(lambda: is_refused(address, secret))  # a key is remembered for a moment
             page.keyboard.press("Control+Enter")
             page.get_by_text("Reload this page and sign in; the draft is kept.").wait_for()
             page.reload()
@@ -417,6 +419,11 @@ def test_a_key_that_ended_meanwhile_is_told_and_the_draft_is_there_after_the_nex
             assert text_box(page).inner_text() == TEXT.replace("red", "blue")
             page.keyboard.press("Control+Enter")
             wait_for_stored(page)
+
+
+def is_refused(address: str, secret: str) -> bool:
+    answer = httpx.get(f"{address}/v1/models", headers={"authorization": f"Bearer {secret}"})
+    return answer.status_code == 401
 
 
 def sign_in(page: Any, secret: str) -> None:
