@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import httpx2
 import openai
 import pytest
@@ -229,6 +230,18 @@ def test_no_answer_in_time_is_no_missing_server() -> None:
     found = complaint_about(openai.APITimeoutError(REQUEST))
     assert found is not None
     assert (found.status, "did not answer in time" in found.lines[0]) == (3, True)
+
+
+def test_a_server_that_is_lost_on_the_way_is_told_as_one_that_was_never_there() -> None:
+    request = httpx.Request("GET", "http://127.0.0.1:8000/readyz")
+    lost = complaint_about(httpx.ReadError("reset", request=request))
+    assert lost is not None
+    assert (lost.status, "no server answers at http://127.0.0.1:8000/" in lost.lines[0]) == (3, True)
+    refused = complaint_about(
+        httpx.HTTPStatusError("401 Unauthorized", request=request, response=httpx.Response(401))
+    )
+    assert refused is not None
+    assert (refused.status, refused.lines) == (2, ("401 Unauthorized; set ERRATA_API_KEY or --key",))
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from serve.drill.memory import Memory, sample
 from serve.drill.plan import Plan
 from serve.drill.questions import questions
 from serve.drill.references import Reference
-from serve.drill.subject import own_server
+from serve.drill.subject import Subject, own_server
 from serve.drill.swaps import Operator, Swap, next_version
 from serve.errors import ServeError
 
@@ -211,6 +211,38 @@ def test_a_swap_that_is_abandoned_ends_the_drill_with_its_reason(served: Served)
         pytest.raises(ServeError, match=r"abandoned: .* its rank is too large"),
     ):
         swaps_of(address, ["v0001", "v0002", "v0003"], 1)
+
+
+def test_a_swap_that_fails_under_load_ends_the_drill_with_its_reason_alone(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serve.drill.drill.references", lambda *_: REFERENCES)
+    served.engine.load_failures["v0003"] = InvalidAdapter("its rank is too large")
+    folders = dict.fromkeys(["v0001", "v0002", "v0003"])
+    with listening(served) as address:
+        subject = Subject(address, "none", MODEL, folders, served.store, served.replica.settings.state)
+        with pytest.raises(ServeError, match="abandoned"):
+            drill(Plan(num_swaps=1, num_streams=2, steady_s=0.05), subject, lambda _: None)
+
+
+def test_where_no_replica_is_left_to_say_what_is_in_force_the_drill_looks_again() -> None:
+    unavailable = httpx.Response(503, text="no replica")
+    replies = iter([unavailable, httpx.Response(200, json={"replica": "r1", "generation": 2})])
+
+    def reply(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/readyz":
+            return next(replies)
+        if request.method == "POST":
+            return httpx.Response(202, json={"generation": 2, "live": "v0002"})
+        return httpx.Response(200, json={"in_force": {"live": "v0001"}})
+
+    async def run() -> Swap:
+        transport = httpx.MockTransport(reply)
+        async with httpx.AsyncClient(base_url="http://server/v1/", transport=transport) as client:
+            operator = Operator(client, "http://server", ["v0001", "v0002"], num_replicas=1)
+            return await operator.swap(0)
+
+    assert asyncio.run(run()).version == "v0002"
 
 
 def test_the_memory_of_a_replica_is_read_from_its_metrics(served: Served) -> None:

@@ -16,7 +16,7 @@ from align.errors import AlignError
 from ..errors import RayEnded, ServeError
 
 NO, NOT_SO, NOT_NOW = 1, 2, 3
-TOO_BUSY = 429
+UNKNOWN_KEY, TOO_BUSY = 401, 429
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ def complaint_about(error: Exception) -> Complaint | None:
 
 def _about_a_server(error: Exception) -> Complaint | None:
     from errata import ReplyIncomplete
+    from httpx import HTTPStatusError, TimeoutException, TransportError
     from openai import (
         APIConnectionError,
         APIError,
@@ -47,25 +48,31 @@ def _about_a_server(error: Exception) -> Complaint | None:
         OpenAIError,
     )
 
-    if isinstance(error, APIConnectionError):
+    if isinstance(error, APIConnectionError | TransportError):
         address = error.request.url.copy_with(path="/", query=None)
-        if isinstance(error, APITimeoutError):
+        if isinstance(error, APITimeoutError | TimeoutException):
             return Complaint(NOT_NOW, (f"the server at {address} did not answer in time; try again later",))
         return Complaint(
             NOT_NOW,
             (f"no server answers at {address}: start one with `errata up`, or name its address with --url",),
         )
+    if isinstance(error, HTTPStatusError):
+        return _about_a_status(error.response.status_code, str(error))
     if isinstance(error, APIStatusError):
         detail = error.body.get("message") if isinstance(error.body, dict) else None
-        hint = "; set ERRATA_API_KEY or --key" if error.status_code == 401 else ""
-        is_later = error.status_code >= 500 or error.status_code == TOO_BUSY
-        return Complaint(NOT_NOW if is_later else NOT_SO, (f"{detail or error.message}{hint}",))
+        return _about_a_status(error.status_code, detail or error.message)
     is_broken_off = isinstance(error, APIError) and not isinstance(error, APIResponseValidationError)
     if is_broken_off or isinstance(error, ReplyIncomplete):  # in the middle of a stream
         return Complaint(NOT_NOW, (str(error),))
     if isinstance(error, OpenAIError):
         return Complaint(NOT_SO, (str(error),))
     return None
+
+
+def _about_a_status(status: int, message: str) -> Complaint:
+    hint = "; set ERRATA_API_KEY or --key" if status == UNKNOWN_KEY else ""
+    is_later = status >= 500 or status == TOO_BUSY
+    return Complaint(NOT_NOW if is_later else NOT_SO, (f"{message}{hint}",))
 
 
 def _about_settings(error: Exception) -> Complaint | None:

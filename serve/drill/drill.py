@@ -30,10 +30,13 @@ class Record:
 
 
 def drill(plan: Plan, subject: Subject, on_swap: Callable[[int], None]) -> Figures:
-    """Raises `ServeError` where a swap is refused, abandoned or takes too long."""
+    """Raises `ServeError` where a swap is refused, abandoned or takes too long; httpx's where the server is lost."""
     asked = questions(plan.num_questions)
     expected = references(subject.model, subject.folders, asked, plan.max_tokens)
-    record = asyncio.run(_under_load(plan, subject, asked, on_swap))
+    try:
+        record = asyncio.run(_under_load(plan, subject, asked, on_swap))
+    except ExceptionGroup as together:  # what went wrong with a swap; the streams only end by it
+        raise together.exceptions[0] from None
     token_ids = _token_ids(subject.store, record.seen)
     return figures(record.seen, record.swaps, expected, token_ids, record.memory, plan.num_warm_up_swaps)
 

@@ -88,7 +88,7 @@ class Operator:
         num_requests = 1
         while len(switched) < self._num_replicas:
             states = await asyncio.gather(*(self._readiness() for _ in range(num_requests)))
-            switched |= {state["replica"] for state in states if state["generation"] >= generation}
+            switched |= {state["replica"] for state in states if state and state["generation"] >= generation}
             if switched:
                 num_requests = min(max(self._num_replicas, 2 * num_requests), MAX_REQUESTS)
                 continue
@@ -104,9 +104,11 @@ class Operator:
         if rollout["generation"] == generation and rollout["phase"] == "abandoned":
             raise ServeError(f"a swap was abandoned: {rollout['reason']}")
 
-    async def _readiness(self) -> dict[str, Any]:
-        answer: dict[str, Any] = (await self._client.get(f"{self._address}/readyz")).json()
-        return answer
+    async def _readiness(self) -> dict[str, Any] | None:
+        """None where no replica says it: where one has just ended, the proxy does."""
+        response = await self._client.get(f"{self._address}/readyz")
+        is_by_a_replica = response.headers.get("content-type", "").startswith("application/json")
+        return response.json() if is_by_a_replica else None
 
     async def _adapters(self) -> dict[str, Any]:
         return await self._json("GET", "adapters")
