@@ -72,8 +72,14 @@ def test_one_walks_to_older_answers_and_back_and_holds_one_at_a_time(filled: Sto
         back.append(take(filled, ADA, after=back[-1], direction="previous") or "")
     assert back == walked[::-1]
     assert take(filled, ADA, after="r5", direction="previous") is None
-    assert held(filled) == {}
+    assert held(filled) == {"r5": "ada"}, "whoever finds no other one goes on with what is there"
     assert take(filled, ADA, direction="previous") == "r1"  # from the other end
+
+
+def test_what_is_over_is_not_kept_where_there_is_no_other_one(filled: Store) -> None:
+    filled.claims.take(ADA, "r5", now=100.0, until=110.0)
+    assert take(filled, ADA, after="r5", direction="previous", now=110.0) is None
+    assert held(filled) == {}
 
 
 def test_what_another_one_holds_is_passed_over_in_both_directions(filled: Store) -> None:

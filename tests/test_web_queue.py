@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,12 @@ import pytest
 from browsing import chromium, needs_chromium, stored, visit
 from fake_engine import FakeEngine
 from records import correction
-from served import Served, listening, serving
+from served import Served, listening, serving, wait_until
+from sqlalchemy import select
+
+from align.state import schema
+from align.state.claims import Holder
+from serve.api.door import ANONYMOUS
 
 pytestmark = needs_chromium
 HOSTILE = "<b onmouseover='window.hacked=1'>Mallory</b>"
@@ -75,6 +81,54 @@ def test_two_people_never_look_at_the_same_answer(browser: Any, served: Served, 
         bob.keyboard.press("ArrowRight")
         bob.keyboard.press("ArrowRight")
         assert turn(bob, "ArrowRight") in ("Question 1?", "Question 2?")
+
+
+def holders(served: Served) -> dict[str, str]:
+    """As `{response_id: name}`."""
+    with served.store.database.read() as connection:
+        return {row.response_id: row.holder for row in connection.execute(select(schema.claims))}
+
+
+def test_who_comes_to_the_end_keeps_the_answer_that_is_shown(
+    browser: Any, served: Served, address: str
+) -> None:
+    shown = served.respond("Question 1?")
+    with visit(browser, f"{address}/#/queue") as page:
+        assert question(page) == "Question 1?"
+        before = holders(served)
+        page.keyboard.press("ArrowRight")
+        page.get_by_text("No other answer that fits is free in this direction.", exact=False).wait_for()
+        assert holders(served) == before
+        assert before.keys() == {shown}
+
+
+def test_who_comes_back_to_the_page_holds_its_answer_again(
+    browser: Any, served: Served, address: str
+) -> None:
+    shown = served.respond("Question 1?")
+    with visit(browser, f"{address}/#/queue") as page:
+        assert question(page) == "Question 1?"
+        leave_or_come = "name => dispatchEvent(new PageTransitionEvent(name, {persisted: true}))"
+        page.evaluate(leave_or_come, "pagehide")
+        wait_until(lambda: holders(served) == {})
+        page.evaluate(leave_or_come, "pageshow")
+        wait_until(lambda: holders(served).keys() == {shown})
+
+
+def test_who_lost_an_answer_to_somebody_else_is_told(browser: Any, tmp_path: Path) -> None:
+    with (
+        serving(tmp_path, FakeEngine(max_model_len=4096), queue={"claim_s": 10.0}) as served,
+        listening(served) as address,
+    ):
+        shown = served.respond("Question 1?")
+        with visit(browser, f"{address}/#/queue") as page:
+            assert question(page) == "Question 1?"
+            claims = served.store.claims
+            assert claims.release(Holder(ANONYMOUS.id, holders(served)[shown]), shown)
+            claims.take(Holder(ANONYMOUS.id, "bob"), shown, now=time.time(), until=time.time() + 60)
+            page.get_by_text("somebody else is looking at", exact=False).wait_for()
+            assert question(page) == "Question 1?"
+            assert holders(served) == {shown: "bob"}
 
 
 def test_an_answer_is_corrected_in_the_queue_by_keys_and_the_next_one_comes(

@@ -55,19 +55,24 @@ class Claims:
     ) -> tuple[Claim, Response] | None:
         """Of the answers that nobody else holds, the first that is older than `after`, or newer for `previous`.
 
-        What this holder held before is given back, even where there is no other. Raises `NotFound` where there is no
-        such `after`.
+        What this holder held before is given back, unless there is no other. Raises `NotFound` where there is no such
+        `after`.
         """
         is_held = select(TABLE).where(TABLE.c.response_id == schema.responses.c.id).exists()
         waiting = select(schema.responses).where(*wanted.conditions(), ~is_held)
         with self._database.write_beside() as connection:
             place = None if after is None else place_of(connection, after)
+            held = connection.execute(
+                select(TABLE).where(_is_of(holder), TABLE.c.expires > now)
+            ).one_or_none()
             _end_claims(connection, holder, now)
             query = in_order(waiting, place, is_newest_first=direction == "next").limit(1)
             while (row := connection.execute(_locked(query, skip_locked=True)).one_or_none()) is not None:
                 # of one who took it between the start of that query and its lock, only a later query can know
                 if not _is_held(connection, row.id):
                     return _hold(connection, row.id, holder, until), from_row(Response, row)
+            if held is not None:
+                connection.execute(insert(TABLE).values(held._asdict()))
             return None
 
     def take(self, holder: Holder, response_id: str, *, now: float, until: float) -> Claim:

@@ -26,7 +26,8 @@ def queue_router(replica: Replica) -> APIRouter:
     async def claim(body: ClaimRequest, key: Annotated[Key, Depends(may_chat_or_correct)]) -> ClaimAnswer:
         """Hold the next answer that fits and that nobody else holds, of this key's or with admin of all, for a while.
 
-        What the same holder held before is given back. Nobody is kept from correcting an answer that another holds.
+        What the same holder held before is given back, unless no other fits. Nobody is kept from correcting an answer
+        that another holds.
         """
         return await run_in_threadpool(_claim, store, body, key, replica.settings.queue.claim_s)
 

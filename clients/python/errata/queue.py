@@ -41,8 +41,9 @@ class Queue:
     def claim(self, holder: str, **wish: Unpack[Wish]) -> Claim:
         """Hold the next answer that fits and that nobody else holds, until `expires`.
 
-        `holder` is a name for the one who looks, one for each window. What it held before is given back; claiming the
-        same again holds it longer. Raises `openai.ConflictError` where another holds the one that was named.
+        `holder` is a name for the one who looks, one for each window. What it held before is given back, unless
+        no other fits; claiming the same again holds it longer. Raises `openai.ConflictError` where another holds the
+        one that was named.
         """
         return claim(holder, wish).send(self._client)
 

@@ -2,12 +2,17 @@
 
 import { uniqueName } from "../server/session.js";
 
+const SHORTEST_PAUSE_MS = 1000;
+
 export class Claims {
   current = null;
   #renewal = null;
+  #renewing = Promise.resolve();
 
-  constructor(server) {
+  /** `onLost` is called with the server's refusal where the answer is not ours any more. */
+  constructor(server, onLost) {
     this.server = server;
+    this.onLost = onLost;
     this.holder = uniqueName();
   }
 
@@ -15,6 +20,11 @@ export class Claims {
   async step(filters, direction = "next") {
     const after = this.current?.response?.id;
     return this.#claim({ ...filters, direction, ...(after ? { after } : {}) });
+  }
+
+  /** That very one, which was ours before. */
+  async again(id) {
+    return this.#claim({ response_id: id });
   }
 
   /** From the newest on, by other filters. */
@@ -33,22 +43,34 @@ export class Claims {
       .catch(() => {}); // it ends by itself
   }
 
+  /** Answers to a claim come in the order of their questions: the server holds what was asked for last. */
   async #claim(body) {
     clearTimeout(this.#renewal);
+    await this.#renewing;
     const asked = Object.fromEntries(Object.entries(body).filter(([, value]) => value !== ""));
-    const claim = await this.server.post("v1/queue/claims", { holder: this.holder, ...asked });
-    if (claim.response || !this.current?.response) this.current = claim;
-    if (this.current.response) this.#renewLater(this.current);
-    return claim;
+    try {
+      const claim = await this.server.post("v1/queue/claims", { holder: this.holder, ...asked });
+      if (claim.response || !this.current?.response) this.current = claim;
+      return claim;
+    } finally {
+      if (this.current?.response) this.#renewLater(this.current); // where none other fits, or nobody answers, it stays
+    }
   }
 
   #renewLater({ expires, response }) {
-    const pause = Math.max(1000, (expires * 1000 - Date.now()) / 2);
-    this.#renewal = setTimeout(async () => {
-      const renewed = await this.server
-        .post("v1/queue/claims", { holder: this.holder, response_id: response.id })
-        .catch(() => null);
-      if (this.current?.response?.id === response.id) this.#renewLater(renewed ?? { expires: 0, response });
-    }, pause);
+    clearTimeout(this.#renewal);
+    const pause = Math.max(SHORTEST_PAUSE_MS, (expires * 1000 - Date.now()) / 2);
+    this.#renewal = setTimeout(() => (this.#renewing = this.#renew(response)), pause);
+  }
+
+  async #renew(response) {
+    try {
+      const renewed = await this.server.post("v1/queue/claims", { holder: this.holder, response_id: response.id });
+      if (this.current?.response?.id === response.id) this.#renewLater(renewed);
+    } catch (error) {
+      if (this.current?.response?.id !== response.id) return;
+      if (error.status === undefined || error.isPassing) this.#renewLater({ expires: 0, response });
+      else this.onLost(error);
+    }
   }
 }

@@ -30,7 +30,10 @@ export function queue(root, server, tab) {
 }
 
 function waiting(root, server) {
-  const claims = new Claims(server);
+  const claims = new Claims(server, (refusal) => {
+    view.note = refusal.message;
+    draw();
+  });
   const view = { filters: EVERYTHING, known: { versions: [], models: [] }, claim: null, note: "", isBusy: false };
   let isRefiltered = false;
 
@@ -83,6 +86,9 @@ function waiting(root, server) {
     else if (event.key === "ArrowLeft") act.previous();
   }, { signal });
   addEventListener("pagehide", () => claims.release(), { signal });
+  addEventListener("pageshow", ({ persisted }) => {
+    if (persisted && view.claim?.response) go(() => claims.again(view.claim.response.id));
+  }, { signal });
 
   function draw() {
     render(screen(server, view, act), root);
