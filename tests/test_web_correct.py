@@ -421,6 +421,22 @@ def test_a_key_that_ended_meanwhile_is_told_and_the_draft_is_there_after_the_nex
             wait_for_stored(page)
 
 
+def test_who_was_let_in_by_a_link_that_ended_is_not_told_to_sign_in(browser: Any, tmp_path: Path) -> None:
+    engine = FakeEngine(answers={"base": TEXT}, max_model_len=4096)
+    with serving(tmp_path, engine) as served, listening(served) as address:
+        key, secret = served.store.keys.create("ada", ["chat", "feedback"])
+        headers = {"Authorization": f"Bearer {secret}"}
+        answer = served.chat(headers=headers).json()["id"]
+        link = served.client.post(f"/v1/responses/{answer}/link", headers=headers).json()
+        with visit(browser, address + link["path"]) as page:
+            page.get_by_role("button", name="Correct").click()
+            replace(page, "red", "blue")
+            served.store.keys.revoke(key.id)
+            page.keyboard.press("Control+Enter")
+            page.get_by_text("Ask whoever let you in for another link; the draft is kept.").wait_for()
+            assert text_box(page).inner_text() == TEXT.replace("red", "blue")
+
+
 def is_refused(address: str, secret: str) -> bool:
     answer = httpx.get(f"{address}/v1/models", headers={"authorization": f"Bearer {secret}"})
     return answer.status_code == 401

@@ -159,6 +159,8 @@ def test_who_answers_is_what_is_in_force_whatever_became_of_a_later_promotion(
     with visit(browser, f"{address}/#/loop") as page:
         page.locator(".serving").wait_for()
         assert "v0001 answers 75 %, v0002 25 %" in " ".join(page.locator(".serving").inner_text().split())
+        page.get_by_text("Given up: v0003.").wait_for()
+        assert page.get_by_text("On its way").count() == 0
 
 
 def test_the_gate_s_report_and_a_version_s_lineage_are_shown(

@@ -7,6 +7,7 @@
 
 import { html, nothing, render } from "../vendor/lit-html/lit-html.js";
 import { pictureOf } from "../server/pictures.js";
+import { isToken } from "../server/session.js";
 import { selectedIn } from "./caret.js";
 import { spansOf } from "./changes.js";
 import { drafts } from "./drafts.js";
@@ -155,7 +156,7 @@ class AnswerElement extends HTMLElement {
       this.dispatchEvent(new CustomEvent("errata-stored", { detail: stored, bubbles: true, composed: true }));
     } else if (refused) {
       this.#reopen();
-      this.#problem = { ...refusal(refused), message: refused.message };
+      this.#problem = { ...refusal(refused, isToken(this.server.credential())), message: refused.message };
     } else {
       this.#waiting = waiting;
     }

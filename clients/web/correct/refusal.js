@@ -4,10 +4,11 @@ export const ANOTHER = "another";
 export const EDIT = "edit";
 export const CLOSE = "close";
 
-/** `{title, advice, next}`; the server's own message is shown between them. */
-export function refusal({ status }) {
+/** `{title, advice, next}`; the server's own message is shown between them. `isByToken`: not signed in, but let in. */
+export function refusal({ status }, isByToken) {
   switch (status) {
     case 401:
+      if (isByToken) return { title: "You were let in to correct this answer, and that has ended", advice: "Ask whoever let you in for another link; the draft is kept.", next: EDIT };
       return { title: "You are not signed in any more", advice: "Reload this page and sign in; the draft is kept.", next: EDIT };
     case 403:
       return { title: "This key may not correct this answer", advice: "Ask for a key with the scope feedback.", next: CLOSE };

@@ -4,8 +4,14 @@ import { html, nothing } from "../vendor/lit-html/lit-html.js";
 
 const HEADLINES = { "held_out.margin": "margin", "held_out.recurrence": "said again", "truth.wrong": "wrong claims" };
 
+/** Whether another version is about to answer. */
+export function isOnItsWay({ rollout, in_force }) {
+  return rollout.phase !== "abandoned" && rollout.generation !== in_force.generation;
+}
+
 export function rolloutView({ rollout, in_force }, comparison, act) {
   const { live, candidate, share, phase, reason } = rollout;
+  const isAbandoned = phase === "abandoned";
   return html`<section class="card rollout">
     <div>
       <h2>In service</h2>
@@ -13,7 +19,7 @@ export function rolloutView({ rollout, in_force }, comparison, act) {
         <span class="version is-live">${in_force.live}</span> answers
         ${in_force.candidate ? html`${percent(1 - in_force.share)}, <span class="version">${in_force.candidate}</span> ${percent(in_force.share)}` : html`everyone`}
       </p>
-      ${phase === "preparing" || rollout.generation !== in_force.generation ? html`<p class="quiet">On its way: ${live}${candidate ? html` with ${candidate} for ${percent(share)}` : nothing} (${phase}).</p>` : nothing}
+      ${isOnItsWay({ rollout, in_force }) || isAbandoned ? html`<p class="quiet">${isAbandoned ? "Given up" : "On its way"}: ${live}${candidate ? html` with ${candidate} for ${percent(share)}` : nothing}${isAbandoned ? nothing : ` (${phase})`}.</p>` : nothing}
       ${reason ? html`<p class="quiet">${reason}</p>` : nothing}
       ${comparison ? comparisonView(comparison) : nothing}
     </div>

@@ -1,7 +1,7 @@
 /** The screen that shows what comes of corrections: rates, runs, versions. */
 
 import { html, nothing, render } from "../vendor/lit-html/lit-html.js";
-import { adaptersView, rolloutView } from "./adapters.js";
+import { adaptersView, isOnItsWay, rolloutView } from "./adapters.js";
 import "./board/board.js";
 import { confirmed } from "./confirmation.js";
 import { runsView, UNDER_WAY } from "./runs.js";
@@ -90,8 +90,7 @@ export function loop(root, server, chosen) {
 /** Whether something is about to look different. */
 function isMoving({ runs, adapters }) {
   if (runs.some(({ status }) => UNDER_WAY.includes(status))) return true;
-  const { rollout, in_force } = adapters ?? {};
-  return adapters !== null && rollout.phase !== "abandoned" && rollout.generation !== in_force.generation;
+  return adapters !== null && isOnItsWay(adapters);
 }
 
 function screen({ statistics, runs, adapters, comparison, stories, problem, readProblem }, chosen, act, server) {

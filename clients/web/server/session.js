@@ -26,6 +26,11 @@ export const session = {
   },
 };
 
+/** Whether it is good for one answer alone. */
+export function isToken(credential) {
+  return Boolean(credential?.startsWith("errata-feedback."));
+}
+
 function put(name, value) {
   if (value) sessionStorage.setItem(name, value);
   else sessionStorage.removeItem(name);
