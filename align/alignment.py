@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import structlog
@@ -88,17 +89,21 @@ def judge(
 
     Raises `BlobsAway` where the live adapter cannot be fetched just now.
     """
-    live = None
-    if frozen.live != BASE:
-        blob = store.adapters.get(frozen.live).blob
-        with _blobs_in_reach():
-            live = blobs.fetch_folder(blob)
-    try:
-        measurements = measure(
-            base, live, candidate, frozen.held_out, frozen.general, config, is_over, should_pause
-        )
-    except (AlignError, RuntimeError) as error:  # torch raises RuntimeError for memory and for shapes
-        return Verdict("refused", (f"refused: the candidate could not be measured: {error}",)), Measurements()
+    with TemporaryDirectory(
+        prefix="errata-live-"
+    ) as folder:  # a replica may let the live version go meanwhile
+        live = None
+        if frozen.live != BASE:
+            blob = store.adapters.get(frozen.live).blob
+            with _blobs_in_reach():
+                live = blobs.copy_folder(blob, Path(folder))
+        try:
+            measurements = measure(
+                base, live, candidate, frozen.held_out, frozen.general, config, is_over, should_pause
+            )
+        except (AlignError, RuntimeError) as error:  # torch raises RuntimeError for memory and for shapes
+            reason = f"refused: the candidate could not be measured: {error}"
+            return Verdict("refused", (reason,)), Measurements()
     return decide(measurements, config.gate), measurements
 
 

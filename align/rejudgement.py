@@ -6,6 +6,8 @@ Changes nothing: the verdict of its run stands.
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from .alignment import judge
 from .config import AlignmentConfig, GateConfig
@@ -41,6 +43,7 @@ def rejudge(
     config = AlignmentConfig.model_validate(manifest["config"])
     if gate is not None:
         config = config.model_copy(update={"gate": gate})
-    candidate = blobs.fetch_folder(adapter.blob)
-    verdict, _ = judge(store, blobs, frozen, base or manifest["base"], candidate, config)
+    with TemporaryDirectory(prefix="errata-candidate-") as folder:
+        candidate = blobs.copy_folder(adapter.blob, Path(folder))
+        verdict, _ = judge(store, blobs, frozen, base or manifest["base"], candidate, config)
     return verdict

@@ -360,6 +360,26 @@ def test_a_candidate_that_cannot_be_measured_is_refused_with_the_reason(
     assert measurements == Measurements()
 
 
+def test_a_live_adapter_that_is_let_go_meanwhile_is_compared_with_all_the_same(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs = Blobs(f"memory://{tmp_path}", cache=tmp_path / "cache")
+    some_corrected(store, blobs, 1)
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_model.safetensors").write_bytes(b"weights")
+    blobs.put_folder(tmp_path / "adapter", "adapters/live")
+    adapter_row(store, blob="adapters/live")
+    frozen = replace(freeze(store, blobs, CONFIG), live="v0001")
+
+    def measure(base: str, live: Path, *_: Any) -> Measurements:
+        blobs.forget_folder("adapters/live")  # as a replica of this machine does
+        assert (live / "adapter_model.safetensors").read_bytes() == b"weights"
+        return Measurements()
+
+    monkeypatch.setattr(alignment, "measure", measure)
+    assert alignment.judge(store, blobs, frozen, "the/base", tmp_path, CONFIG)[1] == Measurements()
+
+
 def test_a_live_adapter_whose_files_are_gone_cannot_be_compared_with(
     store: Store, blobs: Blobs, tmp_path: Path
 ) -> None:

@@ -94,6 +94,19 @@ def test_a_forgotten_folder_is_on_no_disk_of_this_machine_and_is_fetched_again(
     assert (tree.fetch_folder("adapters/d1") / "adapter_config.json").read_text() == "{}"
 
 
+def test_a_copy_of_one_s_own_stays_when_others_forget_the_folder(
+    tree: Blobs, adapter: Path, tmp_path: Path
+) -> None:
+    tree.put_folder(adapter, "adapters/d1")
+    copy = tree.copy_folder("adapters/d1", tmp_path / "copy")
+    tree.remove_folder("adapters/d1")
+    assert {path.name: path.read_bytes() for path in copy.iterdir()} == {
+        path.name: path.read_bytes() for path in adapter.iterdir()
+    }
+    with pytest.raises(NotFound):
+        tree.copy_folder("adapters/d1", tmp_path / "another")
+
+
 def test_a_removed_image_is_gone_and_can_be_stored_again(tree: Blobs) -> None:
     digest, other = tree.put_image(b"an image"), tree.put_image(b"another")
     for _ in range(2):
