@@ -23,6 +23,11 @@ class Contrast:
     other: Sequence[bool]
     per_block: int
 
+    @property
+    def num_blocks(self) -> int:
+        """Answers of the new version that were compared with as many of the other's as that takes."""
+        return min(len(self.new), len(self.other) // self.per_block)
+
     @cached_property
     def evidence(self) -> float:
         return evidence(self.new, self.other, self.per_block)
@@ -72,9 +77,12 @@ def judge(comparison: Comparison) -> Verdict:
                 f"rolled back: {comparison.version} has {outcomes} of {comparison.other} "
                 f"(evidence {outcomes.evidence:.3g}, at most {comparison.threshold:g} by chance)"
             )
-    if len(comparison.corrected.new) >= comparison.terms.num_answers:
+    of_new = comparison.corrected
+    # to take the live version's place, a candidate must have been compared with it: one person alone is on one side
+    num_seen = of_new.num_blocks if comparison.is_canary else len(of_new.new)
+    if num_seen >= comparison.terms.num_answers:
         return Stood(
-            f"stood the test: {comparison.version} has {comparison.corrected} of {comparison.other}, "
+            f"stood the test: {comparison.version} has {of_new} of {comparison.other}, "
             f"and {comparison.failed}"
         )
     return Undecided()

@@ -236,6 +236,16 @@ def test_evidence_of_either_kind_is_a_breach_and_enough_answers_without_it_are_a
     assert isinstance(judge(comparison(replace(good, new=[False] * 99), FINE)), Undecided)
 
 
+@pytest.mark.parametrize("num_others", [0, 8, 899])
+def test_a_candidate_that_was_not_compared_with_the_live_version_has_not_stood_the_test(
+    num_others: int,
+) -> None:
+    alone = Contrast("corrected", [False] * 5000, [False] * num_others, 9)
+    assert isinstance(judge(comparison(alone, FINE)), Undecided)
+    everyone = replace(comparison(alone, FINE), is_canary=False)
+    assert isinstance(judge(everyone), Stood), "who answers everyone goes on doing so"
+
+
 def test_each_kind_has_half_of_alpha() -> None:
     assert comparison(FINE, FINE).threshold == 200.0
 
