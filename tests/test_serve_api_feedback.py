@@ -158,6 +158,10 @@ def test_a_body_that_is_no_correction_is_refused(
     assert field in error(post(served, response_id, **body), 400)["message"]
 
 
+def test_an_id_that_is_no_text_is_refused(served: Served) -> None:
+    assert error(post(served, "\ud83d", corrected_text="x"), 400)["param"] == "response_id"
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_is_known(served: Served, response_id: str, kind: str) -> None:
     assert post(served, response_id, spans=[span(2, 5, "x", kind=kind)]).json()["spans"][0]["kind"] == kind

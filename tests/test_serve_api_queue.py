@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +24,9 @@ def served(tmp_path: Path) -> Iterator[Served]:
 
 
 def claim(served: Served, holder: str = "tab", headers: dict[str, str] | None = None, **body: Any) -> Any:
-    return served.client.post("/v1/queue/claims", json={"holder": holder, **body}, headers=headers)
+    content = json.dumps({"holder": holder, **body})  # as ASCII: it can spell half a surrogate pair
+    headers = {"Content-Type": "application/json", **(headers or {})}
+    return served.client.post("/v1/queue/claims", content=content, headers=headers)
 
 
 def given(answer: Any) -> str | None:
@@ -86,6 +89,10 @@ def test_what_is_given_back_is_there_for_others(served: Served) -> None:
     [
         ({"holder": ""}, "holder"),
         ({"holder": "x" * 101}, "holder"),
+        *(
+            ({name: "\ud83d"}, name)
+            for name in ("holder", "response_id", "after", "adapter", "model", "user")
+        ),
         ({"direction": "up"}, "direction"),
         ({"limit": 3}, "limit"),
         ({"created_from": "now"}, "created_from"),

@@ -26,7 +26,7 @@ class SpanBody(Body):
 class CorrectionRequest(Body):
     """The corrected text, or spans, or both; `spans: []` alone says that nothing was wrong."""
 
-    response_id: str
+    response_id: Unicode
     corrected_text: Unicode | None = None
     spans: list[SpanBody] | None = None
     author: Unicode | None = Field(None, max_length=MAX_AUTHOR)

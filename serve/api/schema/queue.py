@@ -18,8 +18,8 @@ class ClaimRequest(ResponseFilter):
     holder: HolderName = Field(
         description="Made up by who looks, one for each window; a key's holders are its own"
     )
-    response_id: str | None = None
-    after: str | None = Field(None, description="The id of the answer from which to go on")
+    response_id: Unicode | None = None
+    after: Unicode | None = Field(None, description="The id of the answer from which to go on")
     direction: Literal["next", "previous"] = Field(
         "next",
         description="next: older than `after`, the newest of them; previous: newer, the oldest of them",

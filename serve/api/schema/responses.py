@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from .body import Body
+from .body import Body, Unicode
 from .corrections import CorrectionAnswer
 
 
@@ -39,9 +39,9 @@ class ResponseRecord(BaseModel):
 class ResponseFilter(Body):
     """Which answers: all that is given has to apply."""
 
-    adapter: str | None = Field(None, description="Version that gave the answer: v0001, or base")
-    model: str | None = None
-    user: str | None = Field(None, description="As the request named them")
+    adapter: Unicode | None = Field(None, description="Version that gave the answer: v0001, or base")
+    model: Unicode | None = None
+    user: Unicode | None = Field(None, description="As the request named them")
     created_from: float | None = Field(None, allow_inf_nan=False, description="Seconds since the epoch")
     created_before: float | None = Field(None, allow_inf_nan=False, description="Seconds since the epoch")
 
