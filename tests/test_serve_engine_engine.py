@@ -306,8 +306,11 @@ def test_what_was_chosen_at_the_start_can_be_told(folder: Path) -> None:
 
 
 def test_a_kind_of_attention_that_is_not_there_is_refused(folder: Path) -> None:
-    with pytest.raises(SettingsError, match="flash_attention_2"):
-        TransformersEngine.from_pretrained(folder, EngineConfig(attention="flash_attention_2"))
+    with pytest.raises(ValidationError, match="attention"):  # it takes no mask but of padding
+        EngineConfig(attention="flash_attention_2")
+    config = EngineConfig().model_copy(update={"attention": "one_that_is_not_installed"})
+    with pytest.raises(SettingsError, match="attention one_that_is_not_installed cannot be used here"):
+        TransformersEngine.from_pretrained(folder, config)
 
 
 def test_settings_that_cannot_work_are_refused(folder: Path) -> None:

@@ -15,6 +15,7 @@ from engine_world import Answer, peft_model, save_adapter
 from align.rendering import Rendered, Renderer
 from serve.engine.config import EngineConfig
 from serve.engine.engine import TransformersEngine
+from serve.engine.failure import OUT_OF_MEMORY
 from serve.engine.prefixes import BLOCK, Prefixes, Reading
 from serve.engine.protocol import BASE, Sampling
 from serve.errors import SettingsError
@@ -160,6 +161,46 @@ def test_each_version_reads_for_itself(world: Any) -> None:
     world.num_read(prompt)
     assert world.num_read(prompt, "v1") == [prompt.num_tokens]
     assert world.num_read(followed(prompt, 79), "v1")[-1] == 1
+
+
+def test_a_version_whose_name_another_adapter_gets_has_read_nothing(tmp_path: Path) -> None:
+    world = World(ARCHITECTURES["llava"], tmp_path / "one")
+    prompt = Rendered((1, *range(40, 80)), {})
+    world.num_read(prompt, "v1")
+    world.adapted = peft_model(
+        ARCHITECTURES["llava"].model(), 5, target_modules=r"(?!.*vision).*(q_proj|v_proj)"
+    )
+    world.engine.unload("v1")
+    world.engine.load("v1", save_adapter(world.adapted, tmp_path / "two"))
+    assert world.num_read(followed(prompt, 90), "v1") == [prompt.num_tokens + 1]
+    world.engine.close()
+
+
+@pytest.mark.parametrize(
+    "trouble", [torch.OutOfMemoryError("no memory"), RuntimeError("can't allocate memory: none is left")]
+)
+def test_memory_that_is_short_for_once_says_nothing_about_a_model(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, trouble: Exception
+) -> None:
+    world = World(ARCHITECTURES["llava"], tmp_path)
+    forward = world.served.forward
+
+    def short_of_memory(*arguments: Any, **options: Any) -> Any:
+        if "position_ids" in options and options["input_ids"].shape[1] > 1:
+            raise trouble
+        return forward(*arguments, **options)
+
+    prompt = Rendered((1, *range(40, 80)), {})
+    world.num_read(prompt)
+    world.served.forward = short_of_memory
+    answer = Answer()
+    world.engine.submit(followed(prompt, 90, 91), Sampling(2, 0.0), BASE, answer)
+    assert answer.wait().deltas[-1].error == OUT_OF_MEMORY
+    world.served.forward = forward
+    world.num_read(followed(prompt, 92, 93))
+    assert world.num_read(followed(prompt, 92, 93, 94, 95))[-1] == 2
+    assert "when it is read in parts" not in caplog.text
+    world.engine.close()
 
 
 def test_an_image_in_what_is_left_is_read_with_the_whole(tmp_path: Path) -> None:

@@ -138,6 +138,26 @@ def test_a_model_that_scores_otherwise_together_is_found_out_and_reads_each_alon
     assert world.num_rows == [1, 1, 1]
 
 
+def test_memory_that_is_short_for_once_says_nothing_about_reading_together(
+    world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = world.engine._runner._reader._whole
+    forward = whole._forward
+
+    def short_of_memory(placed: Any) -> torch.Tensor:
+        if len(placed) > 1:
+            raise torch.OutOfMemoryError("no memory")
+        return forward(placed)
+
+    monkeypatch.setattr(whole, "_forward", short_of_memory)
+    world.meet(prompts(0))
+    monkeypatch.setattr(whole, "_forward", forward)
+    world.meet(prompts(3))
+    world.meet(prompts(6))
+    assert world.num_rows == [3]
+    assert "when several are read together" not in caplog.text
+
+
 def test_a_prompt_that_fails_among_others_ends_alone_and_they_are_read_together_after_it(
     world: World,
 ) -> None:

@@ -60,7 +60,7 @@ class EngineConfig(BaseModel):
         default="auto", description="Of weights and key/values. auto: float32 on a CPU, bfloat16 on a GPU."
     )
     device: str = Field(default="auto", description="As torch names it. auto: the first GPU, else the CPU.")
-    attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = Field(
+    attention: Literal["auto", "sdpa", "eager"] = Field(
         default="auto", description="As transformers names it. auto: what transformers takes for the model."
     )
     num_threads: int | None = Field(

@@ -245,7 +245,7 @@ class TransformersEngine:
                 return
             slot = self._slots.free_slot()
         try:
-            self._runner.write_adapter(slot, adapter)
+            self._runner.write_adapter(version, slot, adapter)
         except InvalidAdapter as error:
             raise InvalidAdapter(f"{version}: {error}") from error
         with self._condition:

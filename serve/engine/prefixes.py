@@ -1,6 +1,6 @@
 """Prompts read before, so that another one that begins alike need not be read from its start. Knows no model.
 
-What a version read stays true as long as the version is what it is, which is always; so nothing here grows stale.
+What a version read stays true as long as the version is what it is: forget it with the version's weights.
 """
 
 from __future__ import annotations
@@ -84,6 +84,12 @@ class Prefixes:
         )
         while self.num_bytes > self._max_bytes:
             self._forget(*self._kept.popitem(last=False))
+
+    def forget(self, version: str) -> None:
+        """All that a version read."""
+        for key, reading in [(key, one) for key, one in self._kept.items() if one.version == version]:
+            del self._kept[key]
+            self._forget(key, reading)
 
     def _forget(self, key: int, reading: Reading) -> None:
         self.num_bytes -= reading.num_bytes

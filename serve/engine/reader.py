@@ -18,6 +18,7 @@ from align.rendering import Rendered
 
 from .agreement import agree
 from .cache import SlotCache
+from .failure import is_passing
 from .forward import Forward, Tokens
 from .prefixes import BLOCK, Prefixes, Reading
 from .sequence import Sequence
@@ -87,7 +88,10 @@ class Reader:
         if shared is None or not self._holds_all_images(prompt, shared[1]):
             return None
         if has_images not in self._is_exact:
-            self._is_exact[has_images] = self._agrees(Rest(one, *shared))
+            is_exact = self._agrees(Rest(one, *shared))
+            if is_exact is None:
+                return None
+            self._is_exact[has_images] = is_exact
         return shared if self._is_exact[has_images] else None
 
     def _holds_all_images(self, prompt: Rendered, num_tokens: int) -> bool:
@@ -95,13 +99,18 @@ class Reader:
             return True
         return self._image_token_id is not None and self._image_token_id not in prompt.input_ids[num_tokens:]
 
-    def _agrees(self, rest: Rest) -> bool:
+    def _agrees(self, rest: Rest) -> bool | None:
+        """Whether it scores alike whole and in parts; None where its scores are not finite."""
         sequence = rest.placed.sequence
         whole = self._whole.read([rest.placed])
+        if not torch.isfinite(whole).all():
+            return None
         offset = sequence.position_offset
         try:
             is_exact = agree(whole, self._read_rests([rest])) and offset == sequence.position_offset
-        except UNFIT:
+        except UNFIT as error:
+            if is_passing(error):
+                raise
             is_exact = False
         if not is_exact:
             logger.warning(

@@ -52,7 +52,8 @@ class Runner:
         # within one window it is full attention
         self._forward = Forward(model, self._cache, self._routing, window if is_reached else None)
         whole = WholePrompts(model, self._image_features, self._cache, self._routing, probe_ids[0])
-        self._reader = Reader(model, whole, self._forward, self._cache, Prefixes(prefix_bytes))
+        self._prefixes = Prefixes(prefix_bytes)
+        self._reader = Reader(model, whole, self._forward, self._cache, self._prefixes)
 
     @property
     def cache_bytes(self) -> int:
@@ -97,8 +98,12 @@ class Runner:
         self._cache.clear(row)
 
     @torch.inference_mode()
-    def write_adapter(self, slot: int, adapter: Mapping[str, LowRank]) -> None:
-        """Copy an adapter into a slot that no sequence uses, and see that it works. Raises `InvalidAdapter`."""
+    def write_adapter(self, version: str, slot: int, adapter: Mapping[str, LowRank]) -> None:
+        """Copy an adapter into a slot that no sequence uses, and see that it works. Raises `InvalidAdapter`.
+
+        What another adapter of that version's name has read is forgotten.
+        """
+        self._prefixes.forget(version)
         for name, layer in self._layers.items():
             if name in adapter:
                 layer.write(slot, adapter[name].a, adapter[name].b)

@@ -46,7 +46,7 @@ class Sequence:
         self._eos_token_ids = eos_token_ids
         self._detokenizer = Detokenizer(tokenizer)
         self._stop = StopStrings(sampling.stop)
-        self._random = random.Random(sampling.seed)
+        self._random = random.Random(None if sampling.seed is None else sampling.seed % 2**64)  # -1 is not 1
         self.draw = self._random.random()
         """In [0, 1), for the next token; of this sequence's own generator, whatever else is in the batch."""
         self._counts: Counter[int] = Counter()  # of penalised tokens

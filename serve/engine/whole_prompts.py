@@ -21,6 +21,7 @@ from align.logprobs import join_tensors
 
 from .agreement import agree
 from .cache import SlotCache
+from .failure import is_passing
 from .forward import last_logits
 from .sequence import Sequence
 from .slotted_linear import Routing
@@ -94,7 +95,9 @@ class WholePrompts:
         offsets = [one.sequence.position_offset for one in placed]
         try:
             together = self._forward(placed)
-        except UNFIT:
+        except UNFIT as error:
+            if is_passing(error):
+                raise
             return False
         return offsets == [one.sequence.position_offset for one in placed] and all(
             agree(*scores) for scores in zip(torch.split(together, 1), torch.split(alone, 1), strict=True)
