@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from . import errors
 from .durable import write_whole
-from .errors import AlignError
+from .errors import AlignError, TrainingFailed
 from .examples import Example
 
 
@@ -48,6 +49,14 @@ class RunFolder:
                 (images / sha256).write_bytes(encoded)
         records = [example.to_json() for example in examples]
         (self.path / "examples.json").write_text(json.dumps(records))
+
+    def check(self) -> None:
+        """Raises `TrainingFailed` where this machine has not what the driver wrote."""
+        if not (self.path / "examples.json").exists():
+            raise TrainingFailed(
+                f"the aligner's folder {self.path} is not on {socket.gethostname()}: put `state` on a disk that all "
+                "nodes with training workers reach"
+            )
 
     def read_examples(self) -> list[Example]:
         def image(sha256: str) -> bytes:

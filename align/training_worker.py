@@ -32,6 +32,7 @@ def work(settings: dict[str, Any]) -> None:
     from .workers import Workers
 
     config, folder = TrainingConfig.model_validate(settings["config"]), RunFolder(Path(settings["folder"]))
+    folder.check()
     if folder.result.exists():  # another worker died after all was done
         return
     rank = Workers.current(config.device).rank

@@ -174,7 +174,8 @@ class Settings(_Section):
     )
     state: Path = Field(
         default=Path(".errata"),
-        description="Folder of what must survive: the database and, unless `blobs` says otherwise, the blobs.",
+        description="Folder of what must survive: the database and, unless `blobs` says otherwise, the blobs. A run's "
+        "checkpoints are there, too: on several nodes, a disk that all with training workers reach.",
     )
     database: str | None = Field(
         default=None,

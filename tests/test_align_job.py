@@ -24,6 +24,7 @@ from align.job import run_job
 from align.run_folder import RunFolder
 from align.steps import Metrics
 from align.training import TrainingResult, train
+from align.training_worker import work
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* is deprecated:DeprecationWarning:ray.*")
 
@@ -112,6 +113,14 @@ def test_examples_survive_the_way_through_the_run_folder(base: Path, tmp_path: P
     folder = RunFolder(tmp_path / "run")
     folder.write_examples(examples)
     assert folder.read_examples() == examples
+
+
+def test_a_worker_on_a_machine_without_the_aligner_s_folder_says_what_to_do(tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"niceness": 0}).model_dump(mode="json")
+    with pytest.raises(
+        TrainingFailed, match="put `state` on a disk that all nodes with training workers reach"
+    ):
+        work({"base": "none", "config": config, "folder": str(tmp_path / "elsewhere")})
 
 
 def test_without_workers_the_run_happens_in_this_process(base: Path, tmp_path: Path) -> None:
