@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,7 @@ from served import MODEL, SLOW, Served, body, error, events, listening, serving,
 from serve.api import answers
 from serve.api.logprobs import logprobs_json
 from serve.api.schema.chat import CHANGES_NOTHING
-from serve.engine.protocol import ScoredToken, TokenLogprobs
+from serve.engine.protocol import EngineStats, Prompt, ScoredToken, TokenLogprobs
 from serve.errors import EngineFull, InvalidRequest
 
 TEXT = "By base: a red cup and a fork."
@@ -291,6 +294,47 @@ def test_a_full_queue_says_when_to_come_back(served: Served) -> None:
     response = served.chat()
     assert error(response, 429)["type"] == "rate_limit_error"
     assert response.headers["retry-after"] == "1"
+
+
+@pytest.mark.parametrize(("num_running", "num_waiting"), [(4, 8), (0, 12)])
+def test_who_has_to_come_back_is_told_before_the_prompt_is_read(
+    served: Served, monkeypatch: pytest.MonkeyPatch, num_running: int, num_waiting: int
+) -> None:
+    full = EngineStats(num_running, num_waiting, 4, 8, 0, 0, ())
+    monkeypatch.setattr(served.engine, "stats", lambda: full)
+    error(served.chat(), 429)
+    assert served.engine.prepared == []
+    monkeypatch.setattr(served.engine, "stats", lambda: replace(full, num_waiting=num_waiting - 1))
+    assert served.chat().status_code == 200
+
+
+def test_prompts_that_wait_to_be_read_count_as_requests_that_are_here(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_reading, may_go_on, prepare = threading.Event(), threading.Event(), served.engine.prepare
+
+    def prepare_slowly(*arguments: Any) -> Prompt:
+        is_reading.set()
+        may_go_on.wait(20)
+        return prepare(*arguments)
+
+    monkeypatch.setattr(served.engine, "prepare", prepare_slowly)
+    monkeypatch.setattr(served.engine, "stats", lambda: EngineStats(4, 7, 4, 8, 0, 0, ()))
+    with ThreadPoolExecutor() as threads:
+        first = threads.submit(served.chat)
+        assert is_reading.wait(20)
+        assert "12 requests are here already" in error(served.chat(), 429)["message"]
+        may_go_on.set()
+        assert first.result().status_code == 200
+
+
+def test_the_deadline_holds_while_the_prompt_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(tmp_path, request_deadline_s=0.2) as served:
+        may_go_on = threading.Event()
+        monkeypatch.setattr(served.engine, "prepare", lambda *_: may_go_on.wait(20))
+        assert "the prompt was not read within 0.2 s" in error(served.chat(), 504)["message"]
+        assert served.engine.submitted == []
+        may_go_on.set()
 
 
 @pytest.mark.parametrize(("doubt_s", "deadline_s"), [(0.05, 300.0), (300.0, 0.05)])

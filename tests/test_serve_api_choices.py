@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from starlette.concurrency import run_in_threadpool
 
 from align.state import Response
 from serve.api.completion import Answer
+from serve.engine.config import EngineConfig
 from serve.engine.protocol import Delta, Prompt, Sampling
 
 TEXT = "By base: a red cup and a fork."
@@ -189,6 +191,27 @@ def test_an_answer_that_waits_for_a_thread_to_be_recorded_in_is_recorded_though_
     with listening(served) as address:
         leaving(address, is_waiting.is_set, stream=is_stream)
         wait_until(lambda: texts(served) == {TEXT}, 5)
+
+
+class InALongStep(FakeEngine):
+    """Each sequence says a word, and then nothing for longer than a step may take."""
+
+    def submit(
+        self, prompt: Prompt, sampling: Sampling, adapter: str, on_delta: Callable[[Delta], None]
+    ) -> str:
+        on_delta(Delta((1,), "word"))
+        return "a sequence"
+
+
+def test_what_a_client_that_left_may_have_read_is_recorded_though_the_engine_does_not_come_to_end_it(
+    tmp_path: Path,
+) -> None:
+    with serving(tmp_path, InALongStep()) as served, listening(served) as address:
+        of_engine = {"engine": EngineConfig(max_step_s=0.2)}
+        served.replica.settings = served.replica.settings.model_copy(update=of_engine)
+        began = time.monotonic()
+        leaving(address, lambda: time.monotonic() - began > 0.5, stream=True)
+        wait_until(lambda: texts(served) == {"word"}, 5)
 
 
 def test_an_answer_is_recorded_once_whoever_is_about_to() -> None:

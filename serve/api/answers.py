@@ -18,7 +18,7 @@ from starlette.concurrency import run_in_threadpool
 
 from align.state import Failure, Key, Response, Rollout
 from serve.engine.protocol import Delta, Prompt, Sampling
-from serve.errors import DeadlineExceeded, EngineFailed, InvalidPrompt, NotReady, ServeError
+from serve.errors import DeadlineExceeded, EngineFailed, EngineFull, InvalidPrompt, NotReady, ServeError
 from serve.metrics import Stopwatch
 from serve.replica import Replica
 from serve.rollout import choose_version, is_pinned
@@ -27,13 +27,11 @@ from .auth import person_of
 from .completion import Answer, Completion, response_ids
 from .deltas import Inbox, Mailbox
 from .feedback_token import SECRET, FeedbackClaims, sign
-from .prompts import PromptReader
+from .prompts import Asked, PromptReader
 from .schema import ChatRequest
 
 log = structlog.get_logger()
 
-LAST_WORDS_S = 10.0
-"""How long a cancelled sequence's end is waited for; the engine ends it at its next step."""
 DOUBT_S = 10.0
 """How long a request asks which version is in force, where the store answers too slowly to be certain."""
 
@@ -51,7 +49,7 @@ class Answers:
         """Read, choose the version, submit. Raises `ServeError`, of which `NotReady` is this server's fault."""
         watch = Stopwatch()
         settings, engine = self._replica.settings, self._replica.engine
-        asked = await self._prompts.read(body.messages)
+        asked = await self._read(body, settings.request_deadline_s)
         read_s = watch.read()
         sampling = self._sampling(body, asked.prompt)
         completion_id = f"chatcmpl-{uuid.uuid4().hex}"
@@ -89,6 +87,18 @@ class Answers:
         )
         self._submit(completion, asked.prompt)
         return completion
+
+    async def _read(self, body: ChatRequest, deadline_s: float) -> Asked:
+        """Raises `EngineFull` before a prompt is read that would be refused then, and `DeadlineExceeded`."""
+        stats = self._replica.engine.stats()
+        num_ahead = stats.num_running + stats.num_waiting + self._prompts.num_reading
+        if num_ahead >= stats.num_slots + stats.max_waiting:
+            raise EngineFull(f"{num_ahead} requests are here already: ask again later.")
+        try:
+            async with asyncio.timeout(deadline_s):
+                return await self._prompts.read(body.messages)
+        except TimeoutError as error:
+            raise DeadlineExceeded(f"the prompt was not read within {deadline_s:g} s") from error
 
     async def _certainly_in_force(self, patience_s: float) -> Rollout:
         """Raises `NotReady`."""
@@ -193,14 +203,21 @@ class Answers:
     async def _record_left(self, completion: Completion) -> None:
         try:
             await self._record_ended(completion)
-            while not completion.is_ended:
-                async with asyncio.timeout(LAST_WORDS_S):
-                    deltas = await completion.inbox.take()
-                for index, delta in deltas:
-                    completion.answers[index].take(delta, completion.watch.read())
-                await self._record_ended(completion)
+            async with asyncio.timeout(
+                self._replica.settings.engine.max_step_s
+            ):  # they end at the engine's next step
+                while not completion.is_ended:
+                    for index, delta in await completion.inbox.take():
+                        completion.answers[index].take(delta, completion.watch.read())
+                    await self._record_ended(completion)
+        except TimeoutError:
+            log.error("the end of an answer did not come after its client left", response=completion.id)
+            completion.end_here()
+            await self._record_ended(completion)
         except Exception:  # the task's outermost loop: nobody waits for its result
-            log.exception("the end of an answer did not come after its client left", response=completion.id)
+            log.exception(
+                "an answer was not followed to its end after its client left", response=completion.id
+            )
 
     async def _record_ended(self, completion: Completion) -> None:
         for answer in completion.unrecorded:

@@ -90,6 +90,11 @@ class Completion:
     def is_ended(self) -> bool:
         return all(answer.finish_reason is not None for answer in self.answers)
 
+    def end_here(self) -> None:
+        """With what there is of each answer: nothing more will come."""
+        for answer in self.answers:
+            answer.finish_reason = answer.finish_reason or "cancelled"
+
     @property
     def unrecorded(self) -> list[Answer]:
         return [answer for answer in self.answers if answer.is_unrecorded]

@@ -38,9 +38,18 @@ class PromptReader:
         )
         # Few at once, so that the first is with the engine while the next are read. All at once would all be late.
         self._threads = ThreadPoolExecutor(max(2, os.cpu_count() or 1), "errata-prompt")
+        self.num_reading = 0
+        """Requests whose prompts are being read, or wait for that."""
 
     async def read(self, messages: list[ChatMessage]) -> Asked:
         """Raises `InvalidPrompt`."""
+        self.num_reading += 1
+        try:
+            return await self._fetch_and_read(messages)
+        finally:
+            self.num_reading -= 1
+
+    async def _fetch_and_read(self, messages: list[ChatMessage]) -> Asked:
         if messages[-1].role != "user":
             raise InvalidPrompt("the last message must be the user's")
         urls = image_urls(messages)
