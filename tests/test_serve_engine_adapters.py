@@ -279,6 +279,8 @@ def test_an_adapter_that_overflows_is_refused_and_the_base_is_unharmed(
         ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
         ({"lora_bias": True}, "lora_bias"),
         ({"bias": "all"}, "bias='none'"),
+        ({"init_lora_weights": "pissa_niter_4"}, "changes the base.s own weights"),
+        ({"init_lora_weights": "olora"}, "changes the base.s own weights"),
         ({"peft_type": "IA3"}, "only one served"),
         ({"r": 5}, "another model"),
         ({"r": "4"}, "r='4'"),

@@ -33,6 +33,8 @@ REFUSED_SETTINGS = (
     "arrow_config",
     "kasa_config",
 )
+STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
+"""Of `init_lora_weights`, those that leave the base's weights as they are."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,11 @@ def _read_config(folder: Path) -> dict[str, Any]:
             raise InvalidAdapter(f"{folder.name}: {setting} is set, which is not served; train without it.")
     if config.get("bias", "none") != "none":
         raise InvalidAdapter(f"{folder.name}: bias is {config['bias']!r}; train with bias='none'.")
+    if config.get("init_lora_weights", True) not in STARTS:
+        raise InvalidAdapter(
+            f"{folder.name}: init_lora_weights is {config['init_lora_weights']!r}, with which PEFT changes the base's "
+            "own weights; save it converted to plain LoRA (PEFT's path_initial_model_for_weight_conversion)."
+        )
     return config
 
 
