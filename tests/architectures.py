@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
@@ -78,14 +79,15 @@ def qwen() -> Any:
 
 
 def qwen_prompt(model: Any, number: int) -> Rendered:
-    height, width = [(4, 4), (8, 4), (4, 12)][number % 3]
-    input_ids = (1, 10 + number, 4, *[IMAGE] * (height * width // 4), 5, 20, 30 + number)
+    grids = _of_each_image(number, [(4, 4), (8, 4), (4, 12)])
+    images = [(4, *[IMAGE] * (height * width // 4), 5) for height, width in grids]
+    input_ids = (1, 10 + number, *chain(*images), 20, 30 + number)
     tensors = {
-        "pixel_values": torch.randn(height * width, 3 * 2 * 14 * 14),
-        "image_grid_thw": torch.tensor([[1, height, width]]),
+        "pixel_values": torch.randn(sum(height * width for height, width in grids), 3 * 2 * 14 * 14),
+        "image_grid_thw": torch.tensor([[1, *grid] for grid in grids]),
         "mm_token_type_ids": torch.tensor([[int(token_id == IMAGE) for token_id in input_ids]]),
     }
-    return Rendered(input_ids, tensors, _image_ids(number, 1))
+    return Rendered(input_ids, tensors, _image_ids(number, len(grids)))
 
 
 def idefics() -> Any:
@@ -184,16 +186,22 @@ def llava_next() -> Any:
 
 
 def llava_next_prompt(model: Any, number: int) -> Rendered:
-    height, width = [(28, 56), (56, 28), (56, 56)][number % 3]
-    num_tiles = 1 + height * width // 28**2
-    tensors = {
-        "pixel_values": torch.randn(1, num_tiles, 3, 28, 28),
-        "image_sizes": torch.tensor([[height, width]]),
-    }
+    sizes = _of_each_image(number, [(28, 56), (56, 28), (56, 56)])
+    num_tiles = [1 + height * width // 28**2 for height, width in sizes]
+    pixel_values = torch.randn(len(sizes), max(num_tiles), 3, 28, 28)
+    for image, count in zip(pixel_values, num_tiles, strict=True):
+        image[count:] = 0.0  # as the processor pads
+    tensors = {"pixel_values": pixel_values, "image_sizes": torch.tensor(sizes)}
     with torch.no_grad():
-        num_features = len(model.get_image_features(**tensors, return_dict=True).pooler_output[0])
-    input_ids = (1, 10 + number, *[IMAGE] * num_features, 20, 30 + number)
-    return Rendered(input_ids, tensors, _image_ids(number, 1))
+        features = model.get_image_features(**tensors, return_dict=True).pooler_output
+    images = [(*[IMAGE] * len(one), 21) for one in features]
+    input_ids = (1, 10 + number, *chain(*images), 30 + number)
+    return Rendered(input_ids, tensors, _image_ids(number, len(sizes)))
+
+
+def _of_each_image(number: int, shapes: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """One image or two, of different shapes."""
+    return [shapes[(number + index) % len(shapes)] for index in range(1 + number % 2)]
 
 
 def _image_ids(number: int, num_images: int) -> tuple[str, ...]:
