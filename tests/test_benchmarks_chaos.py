@@ -14,7 +14,7 @@ import pytest
 
 from align.state.replicas import Replica
 from align.state.rollouts import Rollout
-from benchmarks.chaos import clock
+from benchmarks.chaos import clock, disk
 from benchmarks.chaos.invariants import Sent, answers_by_one_version, corrections_kept, one_truth
 from benchmarks.chaos.processes import mark, marked, orphans
 from benchmarks.chaos.report import Report, Stretch, from_json
@@ -28,7 +28,7 @@ STRETCH = Stretch(0, "sqlite", {"align": "0.1.0+a"}, "a machine", "2026-01-31")
 UNSTRUCK = Round(1, "replica", None, (), 5, 0, 4)
 STEPPING = """
 import json, sqlite3, subprocess, sys, threading, time
-from benchmarks.chaos import clock
+from benchmarks.chaos import clock, disk
 
 clock.hold("stepping")
 folder, began, steps = clock._file().parent, time.time(), []
@@ -165,3 +165,24 @@ def test_a_stepped_clock_is_that_of_all_processes_and_of_sqlite_and_times_no_wai
     told = json.loads(ran.stdout)
     assert told["steps"] == pytest.approx([1800.0] * 3 + [-1800.0] * 3, abs=600.0)
     assert told["is_gone"]
+
+
+@pytest.mark.cluster
+def test_a_server_that_is_struck_comes_back_and_has_lost_nothing(tmp_path: Path) -> None:
+    """The short form of the benchmark, which `--rounds 1000` has for long."""
+    kinds = ["replica", "stalled clients", *(["full disk"] if disk.can_be_made() else [])]
+    file = tmp_path / "chaos.json"
+    options = ["--rounds", str(len(kinds)), "--json", str(file), "--kinds", *kinds]
+    struck = subprocess.run(
+        [sys.executable, "-m", "benchmarks.chaos", *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert struck.returncode == 0, struck.stdout + struck.stderr
+    told = json.loads(file.read_text())
+    assert (told["rounds"], told["violations"]) == (len(kinds), 0)
+    assert told["recovery_seconds"].keys() == set(kinds)
+    assert told["corrections"] > 0
