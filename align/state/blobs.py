@@ -135,8 +135,11 @@ class Blobs:
             lines.append(f"{path.name} {hashlib.sha256(data).hexdigest()}")
         self._put(f"{name}/COMPLETE", "\n".join(lines).encode())
 
-    def fetch_folder(self, name: str) -> Path:
+    def fetch_folder(self, name: str, *, is_anew: bool = False) -> Path:
         """A local folder with the files, for all on this machine: gone when one of them forgets it.
+
+        What was fetched before is taken for whole, unless it `is_anew`: then each file takes the place of the one that
+        was there, and others who do the same just now miss none.
 
         Raises `NotFound` where it was never published whole, and `StateError` where a file is not what was published.
         """
@@ -144,7 +147,7 @@ class Blobs:
         if self._is_local:
             return Path(self._root) / name
         target = self._cache / name
-        if not (target / "COMPLETE").exists():
+        if is_anew or not (target / "COMPLETE").exists():
             self._copy(name, marker, target)
             write_whole(target / "COMPLETE", marker)
         return target
