@@ -240,6 +240,20 @@ def test_what_cannot_be_restored_is_refused_and_changes_nothing(
     restore(new, blobs, file)
 
 
+@pytest.mark.parametrize("kind", ["adapters", "reports", "images"])
+def test_what_is_damaged_in_the_store_is_said_and_makes_no_backup(
+    store: Store, blobs: Blobs, tmp_path: Path, kind: str
+) -> None:
+    fill(store, blobs, tmp_path / "made")
+    found = sorted((tmp_path / "blobs" / kind).rglob("*"))
+    damaged = next(path for path in found if path.is_file() and path.name != "COMPLETE")
+    data = damaged.read_bytes()
+    damaged.write_bytes(bytes([data[0] ^ 1]) + data[1:])
+    with pytest.raises(StateError, match="is damaged in the store; restore it from a backup"):
+        back_up(store.database, blobs, tmp_path / "errata.tar")
+    assert not (tmp_path / "errata.tar").exists()
+
+
 def test_an_image_that_was_erased_meanwhile_is_counted_and_left_out(
     store: Store, blobs: Blobs, tmp_path: Path
 ) -> None:
