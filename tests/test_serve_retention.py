@@ -62,6 +62,18 @@ def test_old_answers_without_corrections_go_with_their_images_in_steps(
     assert images(tmp_path) == {b"image 1", b"image 2"}
 
 
+def test_an_answer_that_nobody_looks_at_any_more_expires_though_its_claim_is_still_there(
+    store: Store, blobs: Blobs
+) -> None:
+    now = time.time()
+    for name, until in (("looked at", now + 60), ("left", now - 1)):
+        answer(store, blobs, name, days=40)
+        store.claims.take(Holder("k", name), name, now=now - 60, until=until)
+    assert [one.value for one in expired_figure(store, 30).samples] == [1]
+    Retention(store, blobs, MONTH).step()
+    assert kept(store, "looked at", "left") == ["looked at"]
+
+
 def test_nothing_expires_unless_asked(store: Store, blobs: Blobs) -> None:
     answer(store, blobs, "r1", days=10_000)
     Retention(store, blobs, RetentionSettings()).step()

@@ -6,6 +6,7 @@ counts on, as an answer that nobody corrected.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterable
 
 from sqlalchemy import ColumnElement, Connection, func, insert, select, update
@@ -87,12 +88,14 @@ def _named(connection: Connection, blobs: Collection[str]) -> set[str]:
 
 def _is_expired(before: float) -> tuple[ColumnElement[bool], ...]:
     responses, corrections, claims = schema.responses.c, schema.corrections, schema.claims
+    # one whose time is over stays until somebody takes the next answer, which may be never
+    is_looked_at = (claims.c.response_id == responses.id) & (claims.c.expires > time.time())
     return (
         responses.status == "kept",
         responses.created < before,
         responses.adapter != IMPORTED,
         ~select(corrections.c.id).where(corrections.c.response_id == responses.id).exists(),
-        ~select(claims.c.response_id).where(claims.c.response_id == responses.id).exists(),
+        ~select(claims.c.response_id).where(is_looked_at).exists(),
     )
 
 
