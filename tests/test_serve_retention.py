@@ -110,8 +110,8 @@ def test_images_that_no_answer_shows_are_collected_and_young_ones_are_not(
     assert images(tmp_path) == {b"shown", b"young"}
 
 
-def test_all_images_of_a_folder_are_looked_at_and_a_few_removed_at_a_time(
-    store: Store, blobs: Blobs, tmp_path: Path
+def test_all_images_of_a_folder_are_looked_at_and_a_few_at_a_time(
+    store: Store, blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those that an answer shows come first, and are more than a step removes."""
     ours = (data for number in count() if _digest(data := b"%d" % number).startswith("00"))
@@ -122,15 +122,47 @@ def test_all_images_of_a_folder_are_looked_at_and_a_few_removed_at_a_time(
         blobs.put_image(data)
     for path in (tmp_path / "blobs").rglob("*"):
         os.utime(path, (0, 0))
-    left = []
-    retention = Retention(store, blobs, RetentionSettings(every_s=1e-9, batch=2))
-    for step in range(2 * NUM_FOLDERS + 1):
+    folders = folders_listed(blobs, monkeypatch)
+    looked_at, left = list[str](), []
+    orphans = store.expiry.orphans
+
+    def look(some: list[str]) -> int:
+        looked_at.extend(some)
+        return orphans(some)
+
+    monkeypatch.setattr(store.expiry, "orphans", look)
+    retention = Retention(store, blobs, RetentionSettings(every_s=1000, batch=2))
+    for _ in range(6):
         retention.step()
-        if step % NUM_FOLDERS == 0:
-            left.append(len(images(tmp_path)))
-    assert left[0] in (7, 8), "at most about as many as a step may"
-    assert left[-1] == 5
+        left.append((len(looked_at), len(images(tmp_path))))
+    assert left == [(2, 10), (4, 10), (6, 9), (8, 7), (10, 5), (10, 5)], "the next folder has time"
     assert images(tmp_path) == set(of_one_folder[:5])
+    assert folders == [0]
+
+
+def test_images_are_looked_for_once_and_not_after_each_batch_of_old_answers(
+    store: Store, blobs: Blobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        answer(store, blobs, f"r{number}", days=40)
+    folders = folders_listed(blobs, monkeypatch)
+    retention = Retention(store, blobs, MONTH)
+    for _ in range(4):
+        retention.step()
+    assert kept(store, *(f"r{number}" for number in range(5))) == []
+    assert folders == [0]
+
+
+def folders_listed(blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Those that are looked through from now on."""
+    folders, images_in = list[int](), blobs.images_in
+
+    def listed(folder: int, stored_before: float) -> list[str]:
+        folders.append(folder)
+        return images_in(folder, stored_before)
+
+    monkeypatch.setattr(blobs, "images_in", listed)
+    return folders
 
 
 def _digest(data: bytes) -> str:
