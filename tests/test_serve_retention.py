@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+import tracemalloc
+import uuid
 from itertools import count, islice
 from pathlib import Path
 
@@ -93,6 +95,22 @@ def test_what_a_run_sees_waits_for_its_end_and_taints_nothing(store: Store, blob
     adapter = adapter_row(store, run_id=run)
     assert store.expiry.responses(time.time(), 10) == 1
     assert store.adapters.get(adapter.version).tainted is None
+
+
+def test_a_run_that_learns_from_many_corrections_makes_no_step_longer(store: Store, blobs: Blobs) -> None:
+    for name in ("seen", "r1", "r2"):
+        answer(store, blobs, name, days=40)
+    run, many = running(store), [uuid.uuid4().hex for _ in range(20_000)]
+    manifest = {"train": many[:15_000], "held_out": many[15_000:], "general": ["seen"], "last_sequence": 0}
+    store.runs.update(store.runs.get(run), manifest=manifest)
+    assert store.expiry.responses(time.time(), 1) == 1
+    tracemalloc.start()
+    try:
+        assert store.expiry.responses(time.time(), 2) == 1
+        assert tracemalloc.get_traced_memory()[1] < sum(map(len, many)) / 2, "they are read in the database"
+    finally:
+        tracemalloc.stop()
+    assert kept(store, "seen", "r1", "r2") == ["seen"]
 
 
 def test_images_that_no_answer_shows_are_collected_and_young_ones_are_not(

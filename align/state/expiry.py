@@ -14,7 +14,6 @@ from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 from . import schema
 from .database import Database
 from .erasures import erase_responses
-from .manifests import items_of
 from .responses import EXPIRED
 from .runs import UNDER_WAY
 from .wanted_responses import IMPORTED
@@ -100,9 +99,13 @@ def _is_expired(before: float) -> tuple[ColumnElement[bool], ...]:
 
 
 def _seen_by_runs(connection: Connection) -> set[str] | None:
-    """None where a run has not said yet what it sees."""
+    """None where a run has not said yet what it sees.
+
+    Of its manifest only the answers that nobody corrected, which are few: a corrected one is kept for its correction.
+    """
     runs = schema.runs.c
-    manifests = list(connection.execute(select(runs.manifest).where(runs.status.in_(UNDER_WAY))).scalars())
-    if None in manifests:
+    general = select(runs.manifest["general"]).where(runs.status.in_(UNDER_WAY))
+    seen = list(connection.execute(general).scalars())
+    if None in seen:
         return None
-    return {item for manifest in manifests for item in items_of(manifest)}
+    return {response_id for ids in seen for response_id in ids}
