@@ -88,6 +88,9 @@ def restore(url: str, blobs: Blobs, file: Path) -> Backup:
     with _opened(file) as tar:
         listed = _listed(tar, file)
         _check_empty(url, listed)
+        # before a transaction is open: PostgreSQL ends one that stands still as long as this may take
+        for name in listed.rows:
+            _check_rows(tar, name, listed.sha256[name])
         with tempfile.TemporaryDirectory() as folder:
             _restore_blobs(tar, blobs, Path(folder))
         engine = open_engine(url)
@@ -95,7 +98,6 @@ def restore(url: str, blobs: Blobs, file: Path) -> Backup:
             with engine.begin() as connection:
                 migrate(connection, up_to=listed.schema)
                 for name in listed.rows:
-                    _check_rows(tar, name, listed.sha256[name])
                     _insert(connection, name, tar)
                 migrate(connection)
         finally:
