@@ -31,7 +31,7 @@ class Retention:
         self._folder, self._next = 0, time.monotonic()
         self._images: list[str] = []  # old ones of the last folder, which wait for a step
         self._ahead_s, self._trusted_from = time.time() - self._next, self._next
-        self._looked_at = ""  # the last of the adapters' folders
+        self._looked_at = ""  # the last of the adapters' folders, or of the reports' that come after them
 
     def step(self) -> None:
         """One look, every `every_s`; at once again while there is more to expire, or images of a folder to look at."""
@@ -42,7 +42,7 @@ class Retention:
         if self._is_trusted(now, tick):
             is_more = self._expire(now) or self._collect_images(now)
             if not is_more:
-                self._collect_adapters(now)
+                self._collect_folders(now)
         self._retire(now)
         self._next = tick if is_more else tick + self._settings.every_s
 
@@ -81,15 +81,16 @@ class Retention:
             log.info("images that nothing shows are removed", number=number)
         return bool(self._images)
 
-    def _collect_adapters(self, now: float) -> None:
-        """Files of a run that died, or was taken over, before it could name them."""
-        names = [name for name in self._blobs.folders_in("adapters") if name > self._looked_at]
+    def _collect_folders(self, now: float) -> None:
+        """Files and reports of a run that died, or was taken over or given up, before it could name them."""
+        folders = [*self._blobs.folders_in("adapters"), *self._blobs.folders_in("reports")]
+        names = [name for name in folders if name > self._looked_at]
         some = names[: self._settings.batch]
         self._looked_at = some[-1] if len(some) < len(names) else ""
         for name in self._store.expiry.unnamed(some):
             is_old = self._blobs.is_stored_before(name, now - YOUNG_S)
             if is_old and self._store.expiry.remove_unnamed(name, self._blobs.remove_folder):
-                log.info("files of an adapter that no version names are removed", folder=name)
+                log.info("files that no version and no run names are removed", folder=name)
 
     def _retire(self, now: float) -> None:
         if self._settings.adapters is None:

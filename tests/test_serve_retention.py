@@ -235,6 +235,25 @@ def test_adapters_files_that_no_version_names_are_collected_and_young_ones_are_n
 
 
 @pytest.mark.usefixtures("nothing_is_young")
+def test_reports_of_runs_that_ended_without_a_version_are_collected_in_steps(
+    store: Store, blobs: Blobs, files: Path
+) -> None:
+    made, cancelled, under_way = adapter_row(store).run_id, running(store), running(store)
+    store.runs.cancel(cancelled)
+    for run_id in (made, cancelled, under_way, "run-of-no-row"):
+        blobs.put_folder(files, f"reports/{run_id}")
+    blobs.put_folder(files, "adapters/orphan")
+    retention = Retention(store, blobs, RetentionSettings(every_s=1e-9, batch=1))
+    left = []
+    for _ in range(5):
+        retention.step()
+        left.append(len(blobs.folders_in("adapters") + blobs.folders_in("reports")))
+    assert left[0] == 4, "one folder a step, and the adapters' come first"
+    assert blobs.folders_in("adapters") == []
+    assert blobs.folders_in("reports") == sorted(f"reports/{run_id}" for run_id in (made, under_way))
+
+
+@pytest.mark.usefixtures("nothing_is_young")
 def test_adapters_files_that_a_run_is_about_to_name_are_left_to_it(
     store: Store, blobs: Blobs, files: Path
 ) -> None:

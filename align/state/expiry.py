@@ -15,7 +15,7 @@ from . import schema
 from .database import Database
 from .erasures import erase_responses
 from .responses import EXPIRED
-from .runs import UNDER_WAY
+from .runs import ENDED, UNDER_WAY
 from .wanted_responses import IMPORTED
 
 MAX_COUNTED = 10_000
@@ -62,12 +62,12 @@ class Expiry:
         return len(orphans)
 
     def unnamed(self, blobs: Collection[str]) -> list[str]:
-        """Those of these folders that belong to no version, in order."""
+        """Those of these folders that belong to no version, nor to a run that made one or may yet, in order."""
         with self._database.read() as connection:
             return sorted(set(blobs) - _named(connection, blobs))
 
     def remove_unnamed(self, blob: str, remove: Callable[[str], object]) -> bool:
-        """Call `remove` for a folder that belongs to no version; returns whether it was.
+        """Call `remove` for a folder that is `unnamed`; returns whether it was.
 
         Under the write lock, and not while a run is in its gate: it uploads afterwards, leaves out what is there
         already, and then names it. One that comes to its gate later waits for the lock.
@@ -81,8 +81,13 @@ class Expiry:
 
 
 def _named(connection: Connection, blobs: Collection[str]) -> set[str]:
-    column = schema.adapters.c.blob
-    return set(connection.execute(select(column).where(column.in_(blobs))).scalars())
+    """`adapters/...` by a version, `reports/...` by the id of a run."""
+    column, runs = schema.adapters.c.blob, schema.runs.c
+    named = set(connection.execute(select(column).where(column.in_(blobs))).scalars())
+    reports = {blob.removeprefix("reports/"): blob for blob in blobs}
+    is_needed = runs.adapter.is_not(None) | runs.status.not_in(ENDED)
+    run_ids = connection.execute(select(runs.id).where(runs.id.in_(reports), is_needed)).scalars()
+    return named | {reports[run_id] for run_id in run_ids}
 
 
 def _is_expired(before: float) -> tuple[ColumnElement[bool], ...]:
