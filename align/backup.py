@@ -69,12 +69,12 @@ def back_up(database: Database, blobs: Blobs, file: Path) -> Backup:
                     missing += 1
             for blob in adapters:
                 try:
-                    _add_folder(tar, blobs, blob)
+                    _add_folder(tar, blobs, blob, Path(folder))
                 except (NotFound, FileNotFoundError):
                     missing += 1
             for blob in reports:
                 with suppress(NotFound, FileNotFoundError):  # not every judged run has one
-                    _add_folder(tar, blobs, blob)
+                    _add_folder(tar, blobs, blob, Path(folder))
             made = Backup(len(MIGRATIONS), time.time(), rows, sha256, len(images), len(adapters), missing)
             _add(tar, LIST, json.dumps(asdict(made), indent=2).encode())
     return made
@@ -88,6 +88,9 @@ def restore(url: str, blobs: Blobs, file: Path) -> Backup:
     with _opened(file) as tar:
         listed = _listed(tar, file)
         _check_empty(url, listed)
+        # before a transaction is open: PostgreSQL ends one that stands still as long as this may take
+        for name in listed.rows:
+            _check_rows(tar, name, listed.sha256[name])
         with tempfile.TemporaryDirectory() as folder:
             _restore_blobs(tar, blobs, Path(folder))
         engine = open_engine(url)
@@ -95,7 +98,6 @@ def restore(url: str, blobs: Blobs, file: Path) -> Backup:
             with engine.begin() as connection:
                 migrate(connection, up_to=listed.schema)
                 for name in listed.rows:
-                    _check_rows(tar, name, listed.sha256[name])
                     _insert(connection, name, tar)
                 migrate(connection)
         finally:
@@ -134,10 +136,13 @@ def _reports(connection: Connection) -> list[str]:
     return [report_folder(run_id) for run_id in ids]
 
 
-def _add_folder(tar: tarfile.TarFile, blobs: Blobs, blob: str) -> None:
-    """Raises `NotFound`, and `FileNotFoundError` where it is removed just now."""
-    for path in sorted(blobs.fetch_folder(blob).iterdir()):
-        if path.is_file() and path.name != "COMPLETE" and not path.name.startswith("."):
+def _add_folder(tar: tarfile.TarFile, blobs: Blobs, blob: str, folder: Path) -> None:
+    """By way of a copy in `folder`, which is compared with what was published.
+
+    Raises `NotFound`, `FileNotFoundError` where it is removed just now, and `StateError` where a file is damaged.
+    """
+    with tempfile.TemporaryDirectory(dir=folder) as copy:
+        for path in sorted(blobs.copy_folder(blob, Path(copy)).iterdir()):
             _add(tar, f"blobs/{blob}/{path.name}", path.read_bytes())
 
 

@@ -73,13 +73,24 @@ class Replica:
     def _fetch(self, adapter: Adapter) -> Path:
         """A local folder with the files that were published. Raises `NotFound`, `InvalidAdapter`."""
         folder = self.blobs.fetch_folder(adapter.blob)
-        if adapter_digest(folder) != adapter.digest:
-            raise InvalidAdapter(f"the files of {adapter.version} are damaged; restore them from a backup")
+        if not _holds(folder, adapter):  # where the store is elsewhere, it is the copy that is damaged
+            folder = self.blobs.fetch_folder(adapter.blob, is_anew=True)
+            if not _holds(folder, adapter):
+                raise InvalidAdapter(
+                    f"the files of {adapter.version} are damaged; restore them from a backup"
+                )
         return folder
 
     def _forget(self, adapter: Adapter) -> None:
         """What the aligner retires it removes from the store, and cannot remove here."""
         self.blobs.forget_folder(adapter.blob)
+
+
+def _holds(folder: Path, adapter: Adapter) -> bool:
+    try:
+        return adapter_digest(folder) == adapter.digest
+    except InvalidAdapter:  # one is missing
+        return False
 
 
 def _traces(replica_id: str) -> Traces:

@@ -18,7 +18,7 @@ log = structlog.get_logger()
 
 DAY_S = 86_400.0
 NUM_FOLDERS = 256
-"""Of images, by the first two digits of their SHA-256; each step looks at one."""
+"""Of images, by the first two digits of their SHA-256; each look is at one."""
 YOUNG_S = 3600.0
 """What was stored so recently may be of an answer that is still being given, or of a version that is about to be."""
 LEAP_S = 30.0
@@ -29,19 +29,20 @@ class Retention:
     def __init__(self, store: Store, blobs: Blobs, settings: RetentionSettings) -> None:
         self._store, self._blobs, self._settings = store, blobs, settings
         self._folder, self._next = 0, time.monotonic()
+        self._images: list[str] = []  # old ones of the last folder, which wait for a step
         self._ahead_s, self._trusted_from = time.time() - self._next, self._next
-        self._looked_at = ""  # the last of the adapters' folders
+        self._looked_at = ""  # the last of the adapters' folders, or of the reports' that come after them
 
     def step(self) -> None:
-        """One look, every `every_s`; at once again while there is more to expire."""
+        """One look, every `every_s`; at once again while there is more to expire, or images of a folder to look at."""
         now, tick = time.time(), time.monotonic()
         if tick < self._next:
             return
         is_more = False
         if self._is_trusted(now, tick):
-            is_more = self._expire(now)
-            self._collect_images(now)
-            self._collect_adapters(now)
+            is_more = self._expire(now) or self._collect_images(now)
+            if not is_more:
+                self._collect_folders(now)
         self._retire(now)
         self._next = tick if is_more else tick + self._settings.every_s
 
@@ -65,30 +66,31 @@ class Retention:
             log.info("old answers without corrections are erased", number=number)
         return number == self._settings.batch
 
-    def _collect_images(self, now: float) -> None:
-        """Images that an answer which was never recorded left behind: of all in the folder, so that none stays because
-        those before it are shown.
+    def _collect_images(self, now: float) -> bool:
+        """Images that an answer which was never recorded left behind; whether more of their folder wait.
+
+        All of a folder are looked at before the next one, so that none stays because those before it are shown.
         """
-        digests = self._blobs.images_in(self._folder, stored_before=now - YOUNG_S)
-        self._folder = (self._folder + 1) % NUM_FOLDERS
-        number, batch = 0, self._settings.batch
-        for first in range(0, len(digests), batch):
-            number += self._store.expiry.orphans(digests[first : first + batch])
-            if number >= batch:  # the others are met when the folder's turn comes again
-                break
-        if number:
+        if not self._images:
+            self._images = self._blobs.images_in(self._folder, stored_before=now - YOUNG_S)
+            self._folder = (self._folder + 1) % NUM_FOLDERS
+        batch = self._settings.batch
+        some, self._images = self._images[:batch], self._images[batch:]
+        if some and (number := self._store.expiry.orphans(some)):
             self._store.erasures.remove_images(self._blobs.remove_image)
             log.info("images that nothing shows are removed", number=number)
+        return bool(self._images)
 
-    def _collect_adapters(self, now: float) -> None:
-        """Files of a run that died, or was taken over, before it could name them."""
-        names = [name for name in self._blobs.folders_in("adapters") if name > self._looked_at]
+    def _collect_folders(self, now: float) -> None:
+        """Files and reports of a run that died, or was taken over or given up, before it could name them."""
+        folders = [*self._blobs.folders_in("adapters"), *self._blobs.folders_in("reports")]
+        names = [name for name in folders if name > self._looked_at]
         some = names[: self._settings.batch]
         self._looked_at = some[-1] if len(some) < len(names) else ""
         for name in self._store.expiry.unnamed(some):
             is_old = self._blobs.is_stored_before(name, now - YOUNG_S)
             if is_old and self._store.expiry.remove_unnamed(name, self._blobs.remove_folder):
-                log.info("files of an adapter that no version names are removed", folder=name)
+                log.info("files that no version and no run names are removed", folder=name)
 
     def _retire(self, now: float) -> None:
         if self._settings.adapters is None:

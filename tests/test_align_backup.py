@@ -240,6 +240,42 @@ def test_what_cannot_be_restored_is_refused_and_changes_nothing(
     restore(new, blobs, file)
 
 
+@pytest.mark.every_database
+def test_all_rows_are_looked_at_before_anything_is_begun(
+    database_url: str, blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, damaged = tmp_path / "errata.tar", tmp_path / "damaged.tar"
+    with closing(Store(f"sqlite:///{tmp_path}/source.db")) as source:
+        fill(source, blobs, tmp_path / "made")
+        back_up(source.database, blobs, file)
+        last = list(schema.metadata.tables)[-1]
+        secret = source.secrets.get("tokens")
+    damaged.write_bytes(file.read_bytes().replace(b'"name": "tokens"', b'"name": "tokenz"'))
+    new = Blobs(str(tmp_path / "new"), cache=tmp_path / "cache")
+    with monkeypatch.context() as patch:
+        patch.setattr("align.backup.migrate", lambda *_, **__: pytest.fail("it has begun"))
+        with pytest.raises(StateError, match=f"the rows of {last} are damaged"):
+            restore(database_url, new, damaged)
+    assert not (tmp_path / "new").exists()
+    restore(database_url, new, file)
+    with closing(Store(database_url)) as restored:
+        assert restored.secrets.get("tokens") == secret
+
+
+@pytest.mark.parametrize("kind", ["adapters", "reports", "images"])
+def test_what_is_damaged_in_the_store_is_said_and_makes_no_backup(
+    store: Store, blobs: Blobs, tmp_path: Path, kind: str
+) -> None:
+    fill(store, blobs, tmp_path / "made")
+    found = sorted((tmp_path / "blobs" / kind).rglob("*"))
+    damaged = next(path for path in found if path.is_file() and path.name != "COMPLETE")
+    data = damaged.read_bytes()
+    damaged.write_bytes(bytes([data[0] ^ 1]) + data[1:])
+    with pytest.raises(StateError, match="is damaged in the store; restore it from a backup"):
+        back_up(store.database, blobs, tmp_path / "errata.tar")
+    assert not (tmp_path / "errata.tar").exists()
+
+
 def test_an_image_that_was_erased_meanwhile_is_counted_and_left_out(
     store: Store, blobs: Blobs, tmp_path: Path
 ) -> None:

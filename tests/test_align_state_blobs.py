@@ -236,3 +236,14 @@ def test_images_are_listed_by_folder_and_by_when_they_were_stored(tree: Blobs) -
     assert tree.images_in(folder, stored_before=now + 60) == [digest]
     assert tree.images_in(folder, stored_before=now - 60) == []
     assert tree.images_in((folder + 1) % 256, stored_before=now + 60) == []
+
+
+def test_where_a_listing_has_no_dates_each_image_is_asked_for_its_own(
+    tree: Blobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = tree.put_image(b"an image")
+    ls = tree._files.ls
+    monkeypatch.setattr(tree._files, "ls", lambda *a, **k: [{"name": one["name"]} for one in ls(*a, **k)])
+    folder, now = int(digest[:2], 16), time.time()
+    assert tree.images_in(folder, stored_before=now + 60) == [digest]
+    assert tree.images_in(folder, stored_before=now - 60) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,17 @@ def test_what_another_process_stored_and_removed_is_seen(bucket: str, tmp_path: 
         one.get_image(digest)
     one.put_image(b"an image")
     assert other.get_image(digest) == b"an image"
+
+
+def test_what_is_old_is_found_by_listings_alone(tree: Blobs, s3: S3Server, adapter: Path) -> None:
+    digest = tree.put_image(b"an image")
+    tree.put_folder(adapter, "adapters/d1")
+    s3.fail("HEAD", 1000)
+    for moment, is_old in ((time.time() + 60, True), (time.time() - 60, False)):
+        assert tree.images_in(int(digest[:2], 16), stored_before=moment) == [digest] * is_old
+        assert tree.is_stored_before("adapters/d1", moment) is is_old
+    assert s3.num_failed == 0
+    s3.fail("", 0)
 
 
 def test_a_store_that_cannot_be_used_is_said_at_the_start(tree: Blobs, s3: S3Server, tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+import tracemalloc
+import uuid
 from itertools import count, islice
 from pathlib import Path
 
@@ -62,6 +64,18 @@ def test_old_answers_without_corrections_go_with_their_images_in_steps(
     assert images(tmp_path) == {b"image 1", b"image 2"}
 
 
+def test_an_answer_that_nobody_looks_at_any_more_expires_though_its_claim_is_still_there(
+    store: Store, blobs: Blobs
+) -> None:
+    now = time.time()
+    for name, until in (("looked at", now + 60), ("left", now - 1)):
+        answer(store, blobs, name, days=40)
+        store.claims.take(Holder("k", name), name, now=now - 60, until=until)
+    assert [one.value for one in expired_figure(store, 30).samples] == [1]
+    Retention(store, blobs, MONTH).step()
+    assert kept(store, "looked at", "left") == ["looked at"]
+
+
 def test_nothing_expires_unless_asked(store: Store, blobs: Blobs) -> None:
     answer(store, blobs, "r1", days=10_000)
     Retention(store, blobs, RetentionSettings()).step()
@@ -83,6 +97,22 @@ def test_what_a_run_sees_waits_for_its_end_and_taints_nothing(store: Store, blob
     assert store.adapters.get(adapter.version).tainted is None
 
 
+def test_a_run_that_learns_from_many_corrections_makes_no_step_longer(store: Store, blobs: Blobs) -> None:
+    for name in ("seen", "r1", "r2"):
+        answer(store, blobs, name, days=40)
+    run, many = running(store), [uuid.uuid4().hex for _ in range(20_000)]
+    manifest = {"train": many[:15_000], "held_out": many[15_000:], "general": ["seen"], "last_sequence": 0}
+    store.runs.update(store.runs.get(run), manifest=manifest)
+    assert store.expiry.responses(time.time(), 1) == 1
+    tracemalloc.start()
+    try:
+        assert store.expiry.responses(time.time(), 2) == 1
+        assert tracemalloc.get_traced_memory()[1] < sum(map(len, many)) / 2, "they are read in the database"
+    finally:
+        tracemalloc.stop()
+    assert kept(store, "seen", "r1", "r2") == ["seen"]
+
+
 def test_images_that_no_answer_shows_are_collected_and_young_ones_are_not(
     store: Store, blobs: Blobs, tmp_path: Path
 ) -> None:
@@ -98,8 +128,8 @@ def test_images_that_no_answer_shows_are_collected_and_young_ones_are_not(
     assert images(tmp_path) == {b"shown", b"young"}
 
 
-def test_all_images_of_a_folder_are_looked_at_and_a_few_removed_at_a_time(
-    store: Store, blobs: Blobs, tmp_path: Path
+def test_all_images_of_a_folder_are_looked_at_and_a_few_at_a_time(
+    store: Store, blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those that an answer shows come first, and are more than a step removes."""
     ours = (data for number in count() if _digest(data := b"%d" % number).startswith("00"))
@@ -110,15 +140,47 @@ def test_all_images_of_a_folder_are_looked_at_and_a_few_removed_at_a_time(
         blobs.put_image(data)
     for path in (tmp_path / "blobs").rglob("*"):
         os.utime(path, (0, 0))
-    left = []
-    retention = Retention(store, blobs, RetentionSettings(every_s=1e-9, batch=2))
-    for step in range(2 * NUM_FOLDERS + 1):
+    folders = folders_listed(blobs, monkeypatch)
+    looked_at, left = list[str](), []
+    orphans = store.expiry.orphans
+
+    def look(some: list[str]) -> int:
+        looked_at.extend(some)
+        return orphans(some)
+
+    monkeypatch.setattr(store.expiry, "orphans", look)
+    retention = Retention(store, blobs, RetentionSettings(every_s=1000, batch=2))
+    for _ in range(6):
         retention.step()
-        if step % NUM_FOLDERS == 0:
-            left.append(len(images(tmp_path)))
-    assert left[0] in (7, 8), "at most about as many as a step may"
-    assert left[-1] == 5
+        left.append((len(looked_at), len(images(tmp_path))))
+    assert left == [(2, 10), (4, 10), (6, 9), (8, 7), (10, 5), (10, 5)], "the next folder has time"
     assert images(tmp_path) == set(of_one_folder[:5])
+    assert folders == [0]
+
+
+def test_images_are_looked_for_once_and_not_after_each_batch_of_old_answers(
+    store: Store, blobs: Blobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        answer(store, blobs, f"r{number}", days=40)
+    folders = folders_listed(blobs, monkeypatch)
+    retention = Retention(store, blobs, MONTH)
+    for _ in range(4):
+        retention.step()
+    assert kept(store, *(f"r{number}" for number in range(5))) == []
+    assert folders == [0]
+
+
+def folders_listed(blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Those that are looked through from now on."""
+    folders, images_in = list[int](), blobs.images_in
+
+    def listed(folder: int, stored_before: float) -> list[str]:
+        folders.append(folder)
+        return images_in(folder, stored_before)
+
+    monkeypatch.setattr(blobs, "images_in", listed)
+    return folders
 
 
 def _digest(data: bytes) -> str:
@@ -170,6 +232,25 @@ def test_adapters_files_that_no_version_names_are_collected_and_young_ones_are_n
             os.utime(path, (0, 0))
     Retention(store, blobs, RetentionSettings()).step()
     assert {path.name for path in folders.iterdir()} == {"named", "retired", "young"}
+
+
+@pytest.mark.usefixtures("nothing_is_young")
+def test_reports_of_runs_that_ended_without_a_version_are_collected_in_steps(
+    store: Store, blobs: Blobs, files: Path
+) -> None:
+    made, cancelled, under_way = adapter_row(store).run_id, running(store), running(store)
+    store.runs.cancel(cancelled)
+    for run_id in (made, cancelled, under_way, "run-of-no-row"):
+        blobs.put_folder(files, f"reports/{run_id}")
+    blobs.put_folder(files, "adapters/orphan")
+    retention = Retention(store, blobs, RetentionSettings(every_s=1e-9, batch=1))
+    left = []
+    for _ in range(5):
+        retention.step()
+        left.append(len(blobs.folders_in("adapters") + blobs.folders_in("reports")))
+    assert left[0] == 4, "one folder a step, and the adapters' come first"
+    assert blobs.folders_in("adapters") == []
+    assert blobs.folders_in("reports") == sorted(f"reports/{run_id}" for run_id in (made, under_way))
 
 
 @pytest.mark.usefixtures("nothing_is_young")

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
+import fsspec
 import pytest
 from fake_engine import FakeEngine
 from records import adapter_row
@@ -133,17 +134,39 @@ def promote(replicas: list[Replica]) -> str:
     return reason
 
 
-def test_a_file_that_is_damaged_on_one_machine_keeps_the_old_version_on_all(
-    two_machines: list[Replica], tmp_path: Path
+def flip_a_byte(data: bytes) -> bytes:
+    return bytes([data[0] ^ 1]) + data[1:]
+
+
+@pytest.mark.parametrize("damage", ["a flipped byte", "a missing file"])
+def test_a_copy_that_is_damaged_on_one_machine_is_fetched_again(
+    two_machines: list[Replica], tmp_path: Path, damage: str
 ) -> None:
     digest = two_machines[0].store.adapters.get("v1").digest
     damaged = two_machines[1].blobs.fetch_folder(f"adapters/{digest}") / "adapter_model.safetensors"
-    whole = damaged.read_bytes()
     assert damaged.is_relative_to(tmp_path / "b")
-    damaged.write_bytes(whole[:-1])
+    if damage == "a missing file":
+        damaged.unlink()
+    else:
+        damaged.write_bytes(flip_a_byte(damaged.read_bytes()))
+    assert promote(two_machines) == ""
+    assert adapter_digest(damaged.parent) == digest
+
+
+def test_a_file_that_is_damaged_in_the_store_keeps_the_old_version_on_all(
+    two_machines: list[Replica],
+) -> None:
+    """The other machine has a copy of its own, which was made before."""
+    digest = two_machines[0].store.adapters.get("v1").digest
+    two_machines[0].blobs.fetch_folder(f"adapters/{digest}")
+    files, root = fsspec.core.url_to_fs(two_machines[1].settings.blobs_url)
+    damaged = f"{root}/adapters/{digest}/adapter_model.safetensors"
+    whole = files.cat_file(damaged)
+    files.pipe_file(damaged, flip_a_byte(whole))
     reason = promote(two_machines)
-    assert reason.startswith(f"replica {two_machines[1].id} cannot load it: the files of v0001 are damaged")
-    damaged.write_bytes(whole)
+    assert reason.startswith(f"replica {two_machines[1].id} cannot load it: adapters/{digest}/adapter_model")
+    assert "is damaged in the store; restore it from a backup" in reason
+    files.pipe_file(damaged, whole)
     assert promote(two_machines) == ""
 
 

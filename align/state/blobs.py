@@ -7,7 +7,9 @@ import re
 import shutil
 import time
 import uuid
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -19,6 +21,9 @@ PART = re.compile(r"\w[\w.-]*", re.ASCII)
 """Of a blob's name, between slashes: none that leads upwards, to the root or to what is being written."""
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
+
+DATES = ("LastModified", "mtime", "created")
+"""When a file was last written, as listings of S3, of a local folder and of memory call it."""
 
 HALF_WRITTEN_S = 3600.0
 """A file that has had no name for so long was left by a crash, and is not being written."""
@@ -86,13 +91,14 @@ class Blobs:
 
     def images_in(self, folder: int, stored_before: float) -> list[str]:
         """Their SHA-256s, of the one of 256 folders; `stored_before` is in seconds since the epoch."""
-        root = f"{self._root}/images/{folder:02x}"
         try:
-            paths = self._files.ls(root, detail=False)
+            listed = self._files.ls(f"{self._root}/images/{folder:02x}", detail=True)
         except FileNotFoundError:
             return []
-        digests = sorted(name for path in paths if DIGEST.fullmatch(name := path.rpartition("/")[2]))
-        return [one for one in digests if self._files.modified(f"{root}/{one}").timestamp() < stored_before]
+        images = ((one["name"].rpartition("/")[2], one) for one in listed)
+        return sorted(
+            name for name, one in images if DIGEST.fullmatch(name) and self._stored(one) < stored_before
+        )
 
     def folders_in(self, folder: str) -> list[str]:
         """Their names, in order, whether they were published whole or not."""
@@ -107,8 +113,8 @@ class Blobs:
     def is_stored_before(self, name: str, moment: float) -> bool:
         """Whether the last file of a folder was, in seconds since the epoch."""
         _check_name(name)
-        paths = self._files.find(f"{self._root}/{name}")
-        return all(self._files.modified(path).timestamp() < moment for path in paths)
+        listed = self._files.find(f"{self._root}/{name}", detail=True).values()
+        return all(self._stored(one) < moment for one in listed)
 
     def remove_folder(self, name: str) -> None:
         """A published folder, its marker first: no reader takes what is left for whole. Nothing where there is none."""
@@ -135,8 +141,11 @@ class Blobs:
             lines.append(f"{path.name} {hashlib.sha256(data).hexdigest()}")
         self._put(f"{name}/COMPLETE", "\n".join(lines).encode())
 
-    def fetch_folder(self, name: str) -> Path:
+    def fetch_folder(self, name: str, *, is_anew: bool = False) -> Path:
         """A local folder with the files, for all on this machine: gone when one of them forgets it.
+
+        What was fetched before is taken for whole, unless it `is_anew`: then each file takes the place of the one that
+        was there, and others who do the same just now miss none.
 
         Raises `NotFound` where it was never published whole, and `StateError` where a file is not what was published.
         """
@@ -144,7 +153,7 @@ class Blobs:
         if self._is_local:
             return Path(self._root) / name
         target = self._cache / name
-        if not (target / "COMPLETE").exists():
+        if is_anew or not (target / "COMPLETE").exists():
             self._copy(name, marker, target)
             write_whole(target / "COMPLETE", marker)
         return target
@@ -171,6 +180,17 @@ class Blobs:
             if digest and hashlib.sha256(data).hexdigest() != digest:
                 raise StateError(f"{name}/{file} is damaged in the store; restore it from a backup")
             write_whole(target / file, data)
+
+    def _stored(self, listed: dict[str, Any]) -> float:
+        """When, in seconds since the epoch, by its listing: to ask a remote store for each file takes long."""
+        for name in DATES:
+            match listed.get(name):
+                case datetime() as date:
+                    return date.timestamp()
+                case float() | int() as seconds:
+                    return float(seconds)
+        moment: datetime = self._files.modified(listed["name"])
+        return moment.timestamp()
 
     def _put(self, name: str, data: bytes) -> None:
         _check_name(name)

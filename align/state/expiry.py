@@ -6,6 +6,7 @@ counts on, as an answer that nobody corrected.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterable
 
 from sqlalchemy import ColumnElement, Connection, func, insert, select, update
@@ -13,9 +14,8 @@ from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 from . import schema
 from .database import Database
 from .erasures import erase_responses
-from .manifests import items_of
 from .responses import EXPIRED
-from .runs import UNDER_WAY
+from .runs import ENDED, UNDER_WAY
 from .wanted_responses import IMPORTED
 
 MAX_COUNTED = 10_000
@@ -62,12 +62,12 @@ class Expiry:
         return len(orphans)
 
     def unnamed(self, blobs: Collection[str]) -> list[str]:
-        """Those of these folders that belong to no version, in order."""
+        """Those of these folders that belong to no version, nor to a run that made one or may yet, in order."""
         with self._database.read() as connection:
             return sorted(set(blobs) - _named(connection, blobs))
 
     def remove_unnamed(self, blob: str, remove: Callable[[str], object]) -> bool:
-        """Call `remove` for a folder that belongs to no version; returns whether it was.
+        """Call `remove` for a folder that is `unnamed`; returns whether it was.
 
         Under the write lock, and not while a run is in its gate: it uploads afterwards, leaves out what is there
         already, and then names it. One that comes to its gate later waits for the lock.
@@ -81,25 +81,36 @@ class Expiry:
 
 
 def _named(connection: Connection, blobs: Collection[str]) -> set[str]:
-    column = schema.adapters.c.blob
-    return set(connection.execute(select(column).where(column.in_(blobs))).scalars())
+    """`adapters/...` by a version, `reports/...` by the id of a run."""
+    column, runs = schema.adapters.c.blob, schema.runs.c
+    named = set(connection.execute(select(column).where(column.in_(blobs))).scalars())
+    reports = {blob.removeprefix("reports/"): blob for blob in blobs}
+    is_needed = runs.adapter.is_not(None) | runs.status.not_in(ENDED)
+    run_ids = connection.execute(select(runs.id).where(runs.id.in_(reports), is_needed)).scalars()
+    return named | {reports[run_id] for run_id in run_ids}
 
 
 def _is_expired(before: float) -> tuple[ColumnElement[bool], ...]:
     responses, corrections, claims = schema.responses.c, schema.corrections, schema.claims
+    # one whose time is over stays until somebody takes the next answer, which may be never
+    is_looked_at = (claims.c.response_id == responses.id) & (claims.c.expires > time.time())
     return (
         responses.status == "kept",
         responses.created < before,
         responses.adapter != IMPORTED,
         ~select(corrections.c.id).where(corrections.c.response_id == responses.id).exists(),
-        ~select(claims.c.response_id).where(claims.c.response_id == responses.id).exists(),
+        ~select(claims.c.response_id).where(is_looked_at).exists(),
     )
 
 
 def _seen_by_runs(connection: Connection) -> set[str] | None:
-    """None where a run has not said yet what it sees."""
+    """None where a run has not said yet what it sees.
+
+    Of its manifest only the answers that nobody corrected, which are few: a corrected one is kept for its correction.
+    """
     runs = schema.runs.c
-    manifests = list(connection.execute(select(runs.manifest).where(runs.status.in_(UNDER_WAY))).scalars())
-    if None in manifests:
+    general = select(runs.manifest["general"]).where(runs.status.in_(UNDER_WAY))
+    seen = list(connection.execute(general).scalars())
+    if None in seen:
         return None
-    return {item for manifest in manifests for item in items_of(manifest)}
+    return {response_id for ids in seen for response_id in ids}
