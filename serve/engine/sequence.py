@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Any
 
+from align.detokenizer import Detokenizer
 from align.rendering import Rendered
 
-from .detokenizer import Detokenizer
 from .protocol import Delta, FinishReason, Sampling, TokenLogprobs
 from .stopping import StopStrings
 
