@@ -122,7 +122,8 @@ def test_a_step_that_fails_for_one_sequence_ends_that_one_alone(
     poison = engine.prepare(CONVERSATIONS[1], IMAGES)
 
     def fail_with_poison(sequences: Any, first_row: int = 0) -> torch.Tensor:
-        if any(sequence.prompt is poison and sequence.num_sampled == 5 for sequence in sequences):
+        poisoned = [one for one in sequences if one.prompt.input_ids == poison.input_ids]
+        if any(sequence.num_sampled == 5 for sequence in poisoned):
             fail()
         return decode(sequences, first_row)
 
