@@ -10,9 +10,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tokenizers.decoders import DecodeStream
-
 from .config import Weighting
+from .detokenizer import Detokenizer
 from .errors import InvalidSpans, UnfitPair
 from .examples import Example
 from .spans import Span, apply_spans, ordered
@@ -79,7 +78,7 @@ def token_ranges(token_ids: Sequence[int], text: str, tokenizer: Any) -> list[Ra
     special = set(tokenizer.all_special_ids)
     if not special.isdisjoint(token_ids):
         raise UnfitPair("the answer holds special tokens; only plain text can be learned")
-    spelled = tokenizer.backend_tokenizer.decode(list(token_ids), skip_special_tokens=False)
+    spelled, ranges = _read(token_ids, tokenizer)
     if spelled != text:
         # without a word of either: it stays in reports when the answer is long erased
         both = zip(spelled, text, strict=False)
@@ -88,20 +87,22 @@ def token_ranges(token_ids: Sequence[int], text: str, tokenizer: Any) -> list[Ra
             f"the answer's tokens spell {len(spelled)} code points and its text has {len(text)}; they differ from "
             f"number {at} on"
         )
-    return _ranges(token_ids, text, tokenizer)
+    return ranges
 
 
-def _ranges(token_ids: Sequence[int], text: str, tokenizer: Any) -> list[Range]:
-    stream = DecodeStream(skip_special_tokens=False)
+def _read(token_ids: Sequence[int], tokenizer: Any) -> tuple[str, list[Range]]:
+    """Their text as it is served, but with special tokens in it, and what of it each token spells."""
+    detokenizer = Detokenizer(tokenizer, skip_special_tokens=False)
+    text = ""
     ranges: list[Range] = []
-    position = num_waiting = 0
+    num_waiting = 0
     for token_id in token_ids:
         num_waiting += 1
-        chunk = stream.step(tokenizer.backend_tokenizer, token_id)
-        if chunk is not None:
-            ranges += [(position, position + len(chunk))] * num_waiting
-            position, num_waiting = position + len(chunk), 0
-    return ranges + [(position, len(text))] * num_waiting  # an answer cut inside a character
+        if piece := detokenizer.push(token_id):
+            ranges += [(len(text), len(text) + len(piece))] * num_waiting
+            text, num_waiting = text + piece, 0
+    whole = text + detokenizer.flush()
+    return whole, ranges + [(len(text), len(whole))] * num_waiting  # an answer cut inside a character
 
 
 def inserted_ranges(spans: Sequence[Span]) -> list[Range]:
@@ -137,14 +138,14 @@ def _served(
     token_ids, text = example.served_token_ids, example.served_text
     if token_ids and token_ids[-1] in eos_token_ids:
         return token_ids[:-1], token_ids[-1:]
-    spelled = tokenizer.backend_tokenizer.decode(list(token_ids), skip_special_tokens=False)
+    spelled, ranges = _read(token_ids, tokenizer)
     if spelled == text or not spelled.startswith(text):
         return token_ids, ()
-    boundaries = _boundaries(_ranges(token_ids, spelled, tokenizer))
+    boundaries = _boundaries(ranges)
     last = max(at for at in boundaries if at <= len(text))
     rest = tokenizer.encode(text[last:], add_special_tokens=False) if last < len(text) else []
     body = (*token_ids[: boundaries[last]], *rest)
-    if tokenizer.backend_tokenizer.decode(list(body), skip_special_tokens=False) == text:
+    if _read(body, tokenizer)[0] == text:
         return body, ()
     return tuple(tokenizer.encode(text, add_special_tokens=False)), ()  # which writes a word's rest as a word
 

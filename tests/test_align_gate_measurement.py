@@ -13,7 +13,7 @@ import torch
 from corrections import accepted_answers, corrections
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
-from tiny_models import tiny_llava
+from tiny_models import byte_fallback_tokenizer, tiny_llava
 from transformers import AutoModelForImageTextToText
 
 from align.adapter import attach_adapter, save_adapter
@@ -29,7 +29,7 @@ from align.gate.items import prepare_items
 from align.gate.measurement import divergence, measure
 from align.gate.truth import scene_described, truth_of
 from align.manifest import Frozen
-from align.rendering import Renderer
+from align.rendering import Rendered, Renderer
 from align.scenes.captions import CAPTION_PROMPTS
 from align.scenes.draw import png_bytes
 from align.scenes.world import sample_scene
@@ -249,3 +249,17 @@ def test_answers_in_a_batch_equal_those_of_generate_alone(base: Path) -> None:
         )
         alone.append(renderer.tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True))
     assert greedy_answers(model, prompts, renderer, 8) == alone
+
+
+def test_an_answer_that_is_cut_within_a_character_keeps_those_before_it() -> None:
+    tokenizer = byte_fallback_tokenizer()
+    answer = tokenizer.encode("图片", add_special_tokens=False)[:-1]
+
+    class Says:
+        device = "cpu"
+
+        def generate(self, input_ids: torch.Tensor, **options: object) -> torch.Tensor:
+            return torch.cat([input_ids, torch.tensor([answer])], dim=1)
+
+    [said] = greedy_answers(Says(), [Rendered((1,), {})], Renderer(tokenizer, (0,)), 5)
+    assert said == "图\ufffd\ufffd"

@@ -11,6 +11,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from align.conversation import Conversation, Message, Text
+from align.detokenizer import spelled
 from align.errors import UnfitPair
 from align.examples import Example
 from align.pairs import Answer, inserted_ranges, make_pair, token_ranges
@@ -149,12 +150,15 @@ def test_the_chosen_answer_ends_as_the_served_one_did(end: tuple[int, ...]) -> N
     assert pair.chosen.is_corrected[len(body) :] == (False,) * len(end)
 
 
-def test_an_answer_cut_inside_a_character_keeps_its_tokens() -> None:
-    cut = TOKENIZER.encode("a dog 🙂", add_special_tokens=False)[:-1]
-    served = TOKENIZER.decode(cut)
-    assert served.endswith("\ufffd")
-    pair = make_pair(corrected_example(served, Span(2, 5, "cat"), token_ids=tuple(cut)), TOKENIZER, [END])
-    assert pair.rejected.token_ids == tuple(cut)
+@pytest.mark.parametrize("tokenizer", [TOKENIZER, METASPACE])
+def test_an_answer_cut_inside_a_character_keeps_its_tokens(tokenizer: Any) -> None:
+    cut = tuple(tokenizer.encode("a dog 猫🙂", add_special_tokens=False)[:-1])
+    served = spelled(cut, tokenizer)
+    assert served.startswith("a dog 猫\ufffd")
+    example = corrected_example(served, Span(2, 5, "cat"), tokenizer=tokenizer, token_ids=cut)
+    pair = make_pair(example, tokenizer, [END])
+    assert pair.rejected.token_ids == cut
+    assert spelled(pair.chosen.token_ids, tokenizer) == served.replace("dog", "cat")
 
 
 def test_what_a_stop_string_cut_off_was_not_served_and_the_answer_has_no_end() -> None:

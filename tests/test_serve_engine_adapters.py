@@ -145,6 +145,15 @@ def test_loading_a_version_again_does_nothing(
     assert answer.token_ids == reference_ids(adapters[0][0], engine, CONVERSATIONS[1])
 
 
+def test_while_all_slots_are_taken_no_file_is_read(
+    engine: TransformersEngine, adapters: list[tuple[Any, Path]], tmp_path: Path
+) -> None:
+    for number in range(2):
+        engine.load(f"v{number}", adapters[number][1])
+    with pytest.raises(EngineFull, match="All 2 adapter slots"):
+        engine.load("v2", tmp_path / "where nothing is")
+
+
 def test_all_slots_taken_is_full_and_an_unload_makes_room(
     engine: TransformersEngine, adapters: list[tuple[Any, Path]]
 ) -> None:

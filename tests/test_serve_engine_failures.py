@@ -14,9 +14,9 @@ from engine_world import CONVERSATIONS, IMAGES, WAIT_S, Answer, ask, reference_i
 from served import serving, wait_until
 from transformers import AutoModelForImageTextToText
 
+from align.detokenizer import Detokenizer
 from align.rendering import Rendered
 from serve.engine.config import EngineConfig
-from serve.engine.detokenizer import Detokenizer
 from serve.engine.engine import TransformersEngine
 from serve.engine.failure import OUT_OF_MEMORY, is_device_lost, reason
 from serve.engine.protocol import BASE, Sampling
@@ -122,7 +122,8 @@ def test_a_step_that_fails_for_one_sequence_ends_that_one_alone(
     poison = engine.prepare(CONVERSATIONS[1], IMAGES)
 
     def fail_with_poison(sequences: Any, first_row: int = 0) -> torch.Tensor:
-        if any(sequence.prompt is poison and sequence.num_sampled == 5 for sequence in sequences):
+        poisoned = [one for one in sequences if one.prompt.input_ids == poison.input_ids]
+        if any(sequence.num_sampled == 5 for sequence in poisoned):
             fail()
         return decode(sequences, first_row)
 
@@ -167,7 +168,7 @@ def test_a_tokenizer_that_fails_on_one_answer_ends_that_one_alone(
     push = Detokenizer.push
 
     def fail_on_some(detokenizer: Detokenizer, token_id: int) -> str:
-        if token_id == expected[1][0] and not detokenizer._window:
+        if token_id == expected[1][0] and not (detokenizer._context or detokenizer._newest):
             raise OverflowError("out of range integral type conversion attempted")
         return push(detokenizer, token_id)
 

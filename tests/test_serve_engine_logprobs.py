@@ -11,8 +11,7 @@ import pytest
 import tiny_models
 import torch
 from engine_world import CONVERSATIONS, IMAGES, Answer, reference_ids, submit
-from tokenizers import Tokenizer, decoders, models, normalizers
-from transformers import AutoModelForImageTextToText, PreTrainedTokenizerFast
+from transformers import AutoModelForImageTextToText
 from transformers.generation.logits_process import LogitsProcessor, LogitsProcessorList
 
 from align.rendering import Rendered
@@ -62,27 +61,12 @@ TEXTS = ["Two red cups, 🙂 and 图片!", "  a \n\tb  ", "x"]
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_the_bytes_of_tokens_joined_are_the_text(text: str) -> None:
-    for tokenizer in (tiny_models.tiny_tokenizer(), byte_fallback_tokenizer()):
+    for tokenizer in (tiny_models.tiny_tokenizer(), tiny_models.byte_fallback_tokenizer()):
         vocabulary = Vocabulary(tokenizer)
         token_ids = tokenizer.encode(text, add_special_tokens=False)
         assert (
             b"".join(map(vocabulary.encoded, token_ids)).decode().removeprefix("\N{NO-BREAK SPACE}") == text
         )
-
-
-def byte_fallback_tokenizer() -> PreTrainedTokenizerFast:
-    """As SentencePiece's: a space is a mark of its own, and what no token says is said in bytes."""
-    words = ["▁", "a", "b", "x", "T", "w", "o"]
-    names = ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), *words]
-    bpe = models.BPE(
-        {name: index for index, name in enumerate(names)}, [], unk_token="<unk>", byte_fallback=True
-    )
-    tokenizer = Tokenizer(bpe)
-    tokenizer.normalizer = normalizers.Replace(" ", "▁")
-    tokenizer.decoder = decoders.Sequence(
-        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
-    )
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>")
 
 
 def test_special_tokens_are_spelt_and_ids_without_a_token_are_empty() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import random
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from align.conversation import Conversation, Image, Message, Text
 from align.rendering import Rendered
 from serve.engine.config import EngineConfig
 from serve.engine.engine import TransformersEngine
-from serve.engine.protocol import BASE, Sampling
+from serve.engine.protocol import BASE, Delta, Sampling
 from serve.engine.sequence import Sequence
 
 CONFIG = EngineConfig(
@@ -120,3 +121,21 @@ def test_a_thousand_requests_leave_nothing_behind(
     assert 0 < engine._runner._reader._prefixes.num_bytes <= CONFIG.prefix_share * 4_000_000
     assert grown < 200, f"{grown} objects more"
     assert held < 8 * MIB, f"{held / MIB:.1f} MiB more"
+
+
+def test_pixels_are_let_go_of_when_the_prompt_is_read(engine: TransformersEngine) -> None:
+    words = Text("What is there?")
+    conversation = Conversation((Message("user", (Image("image"), words)),))
+    prompt = engine.prepare(conversation, {"image": png(0)})
+    assert isinstance(prompt, Rendered)
+    pixels = weakref.ref(prompt.tensors["pixel_values"])
+    answer, are_held = Answer(), []
+
+    def look(delta: Delta) -> None:
+        are_held.append(pixels() is not None)
+        answer(delta)
+
+    engine.submit(Rendered(prompt.input_ids, prompt.tensors, ("image",)), Sampling(4, 0.0), BASE, look)
+    del prompt
+    answer.wait()
+    assert are_held == [False] * 4

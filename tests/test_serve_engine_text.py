@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -10,7 +11,8 @@ import tiny_models
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve.engine.detokenizer import Detokenizer
+from align.detokenizer import Detokenizer
+from align.pairs import token_ranges
 from serve.engine.stopping import StopStrings
 
 TEXTS = [
@@ -28,22 +30,58 @@ def tokenizer() -> Any:
     return tiny_models.tiny_tokenizer()
 
 
-def pieces(ids: list[int]) -> list[str]:
-    detokenizer = Detokenizer(tokenizer())
+@cache
+def byte_fallback() -> Any:
+    return tiny_models.byte_fallback_tokenizer()
+
+
+BOTH = pytest.mark.parametrize("make", [tokenizer, byte_fallback])
+
+
+def pieces(ids: list[int], make: Callable[[], Any] = tokenizer) -> list[str]:
+    detokenizer = Detokenizer(make())
     return [*(detokenizer.push(token_id) for token_id in ids), detokenizer.flush()]
 
 
+def byte_ids(encoded: bytes) -> list[int]:
+    return [int(byte_fallback().convert_tokens_to_ids(f"<0x{byte:02X}>")) for byte in encoded]
+
+
+@BOTH
 @pytest.mark.parametrize("text", TEXTS)
-def test_joined_pieces_are_the_text_and_no_piece_holds_half_a_character(text: str) -> None:
-    emitted = pieces(tokenizer().encode(text * 4, add_special_tokens=False))
+def test_joined_pieces_are_the_text_and_no_piece_holds_half_a_character(
+    text: str, make: Callable[[], Any]
+) -> None:
+    emitted = pieces(make().encode(text * 4, add_special_tokens=False), make)
     assert "".join(emitted) == text * 4
     assert not any("\ufffd" in piece for piece in emitted)
 
 
-@given(st.lists(st.integers(0, 359), max_size=80))
-def test_any_ids_decode_in_pieces_as_they_do_at_once(ids: list[int]) -> None:
-    ids = [token_id for token_id in ids if token_id < len(tokenizer())]
-    assert "".join(pieces(ids)) == tokenizer().decode(ids, skip_special_tokens=True)
+@BOTH
+@given(data=st.data())
+def test_any_ids_decode_in_pieces_as_they_do_at_once(data: st.DataObject, make: Callable[[], Any]) -> None:
+    ids = data.draw(st.lists(st.integers(0, len(make()) - 1), max_size=80))
+    text, whole = "".join(pieces(ids, make)), make().decode(ids, skip_special_tokens=True)
+    if make is tokenizer or "\ufffd" not in whole:
+        assert text == whole
+
+
+@BOTH
+@given(data=st.data())
+def test_what_is_learned_from_is_the_text_that_was_served(
+    data: st.DataObject, make: Callable[[], Any]
+) -> None:
+    """Whole words, characters in several tokens, halves of them and bytes that are none."""
+    special = set(make().all_special_ids)
+    written = [make().encode(text, add_special_tokens=False) for text in ["ab", " ", "é", "猫", "🙂"]]
+    plain = [[token_id] for token_id in range(len(make())) if token_id not in special]
+    cut = [ids[:-1] for ids in written]
+    parts = data.draw(st.lists(st.sampled_from(written) | st.sampled_from(cut) | st.sampled_from(plain)))
+    ids = [token_id for part in parts for token_id in part]
+    text = "".join(pieces(ids, make))
+    ranges = token_ranges(ids, text, make())  # raises where they spell another
+    assert len(ranges) == len(ids)
+    assert {point for start, end in ranges for point in range(start, end)} == set(range(len(text)))
 
 
 def test_an_answer_that_breaks_off_within_a_character_ends_as_decode_ends() -> None:
@@ -51,6 +89,15 @@ def test_an_answer_that_breaks_off_within_a_character_ends_as_decode_ends() -> N
     emitted = pieces(ids)
     assert "".join(emitted) == tokenizer().decode(ids)
     assert "".join(emitted[:-1]) == "a"
+
+
+@pytest.mark.parametrize("num_characters", [1, 12])
+def test_half_a_character_takes_none_along_that_came_whole(num_characters: int) -> None:
+    whole, half = byte_ids("图".encode()) * num_characters, byte_ids("图".encode()[:2])
+    text = "图" * num_characters + "\ufffd" * 2
+    assert "".join(pieces([*whole, *half], byte_fallback)) == text
+    word = byte_fallback().encode("Two", add_special_tokens=False)
+    assert "".join(pieces([*whole, *half, *word], byte_fallback)) == text + "Two"
 
 
 def test_a_tokenizer_with_a_way_of_its_own_is_asked_as_it_wants() -> None:

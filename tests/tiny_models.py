@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from tokenizers import ByteLevelBPETokenizer
+from tokenizers import ByteLevelBPETokenizer, Tokenizer, decoders, models, normalizers
 from transformers import (
     CLIPImageProcessorPil,
     CLIPVisionConfig,
@@ -52,6 +52,21 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
         extra_special_tokens=["<image>", "<|user|>", "<|assistant|>", "<|system|>"],
         chat_template=CHAT_TEMPLATE,
     )
+
+
+def byte_fallback_tokenizer() -> PreTrainedTokenizerFast:
+    """As SentencePiece's: a space is a mark of its own, and what no token says is said in bytes."""
+    words = ["▁", "a", "b", "x", "T", "w", "o"]
+    names = ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), *words]
+    bpe = models.BPE(
+        {name: index for index, name in enumerate(names)}, [], unk_token="<unk>", byte_fallback=True
+    )
+    tokenizer = Tokenizer(bpe)
+    tokenizer.normalizer = normalizers.Replace(" ", "▁")
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>")
 
 
 def text_config(vocab_size: int, num_layers: int = 2, initializer_range: float = 0.3) -> LlamaConfig:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers import StoppingCriteria
 
+from ..detokenizer import spelled
 from ..logprobs import join_tensors
 from ..rendering import Rendered, Renderer
 
@@ -53,5 +54,4 @@ def greedy_answers(
         eos_token_id=list(renderer.eos_token_ids),
         pad_token_id=renderer.eos_token_ids[0],
     )
-    texts: list[str] = renderer.tokenizer.batch_decode(generated[:, length:], skip_special_tokens=True)
-    return texts
+    return [spelled(answer, renderer.tokenizer) for answer in generated[:, length:].tolist()]

@@ -135,6 +135,7 @@ class TransformersEngine:
         with self._condition:
             if self._slots.keep(version):
                 return
+            self._slots.free_slot()  # while there is none it is asked often: read no files for that
         adapter = read_adapter(folder, self._runner.shapes, self._config.max_rank)
         self._do_between_steps(lambda: self._install(version, adapter))
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import Any
 
+from align.detokenizer import Detokenizer
 from align.rendering import Rendered
 
-from .detokenizer import Detokenizer
 from .protocol import Delta, FinishReason, Sampling, TokenLogprobs
 from .stopping import StopStrings
 
@@ -57,6 +58,8 @@ class Sequence:
 
     def append(self, token_id: int, logprobs: tuple[TokenLogprobs, ...] = ()) -> Delta:
         """Take a sampled token: what it adds to the text, and whether the answer ends with it."""
+        if self.num_sampled == 0:  # the prompt is read, and its pixels may be most of what a sequence holds
+            self.prompt = replace(self.prompt, tensors={})
         self.num_sampled += 1
         self.last_token_id = token_id
         self.draw = self._random.random()
