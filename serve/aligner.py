@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
+from sqlalchemy.exc import DBAPIError
 
 from align.errors import AlignError, BlobsAway, Conflict, Outdated, TakenOver, TrainingStopped
 from align.state import Blobs, Run, Store
@@ -127,7 +128,8 @@ class Aligner:
         except AWAY as error:  # it stays under way, to be taken up when the database is back
             log.warning("run broken off", run=run.id, reason=f"the database is away: {error}")
             self._trace(course, run, None)
-            if error.connection_invalidated or not self._is_writable(run):
+            is_lost = isinstance(error, DBAPIError) and error.connection_invalidated
+            if is_lost or not self._is_writable(run):
                 self._outlived.append(run)
             return run
         except BlobsAway as error:  # it stays under way, to be taken up so often as after a death

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
+from typing import TextIO
 
 import httpx
 
@@ -22,6 +23,7 @@ from align.state import Blobs, Store
 from .engine.protocol import EngineSetup
 from .errors import SettingsError
 from .ray_processes import RayProcesses
+from .session_logs import session_logs
 from .settings import Settings, check_traces
 
 ENVIRONMENT = {
@@ -101,10 +103,10 @@ def alone(state: Path) -> Iterator[None]:
 
 
 @contextmanager
-def running(settings: Settings) -> Iterator[None]:
+def running(settings: Settings, echo: TextIO | None = None) -> Iterator[None]:
     """The server, up for the length of the block. Raises what `check` raises, before anything is started.
 
-    Where Ray itself ends, the block gets a SIGTERM, and `RayEnded` is raised at its end.
+    Where Ray itself ends, the block gets a SIGTERM, and `RayEnded` is raised at its end. `echo` gets the log's lines.
     """
     check(settings)
     for name, value in ENVIRONMENT.items():  # before Ray starts, so that its processes inherit them
@@ -121,6 +123,7 @@ def running(settings: Settings) -> Iterator[None]:
         tempfile.TemporaryDirectory(prefix="errata-cwd-") as empty,
         # Ray puts sockets there, and a socket's path may have about 100 characters: no long TMPDIR.
         tempfile.TemporaryDirectory(prefix="er-", dir="/tmp", ignore_cleanup_errors=True) as temp,
+        session_logs(Path(temp) / "session_latest", settings.state, echo),
     ):
         ray.init(
             address="local",

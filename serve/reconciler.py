@@ -14,6 +14,7 @@ from pathlib import Path
 import structlog
 
 from align.state import Adapter, Replica, Rollout, Store
+from align.state.database import AWAY
 from align.state.rollouts import BASE, Desired
 
 from .countdown import Countdown, left_s
@@ -233,6 +234,7 @@ class Reconciler:
         return self._loader.failure(self._lacks(rollout), since=self._preparing.began)
 
     def _run(self) -> None:
+        behind_s = 0.0
         while not self._stop.is_set():
             self._wake.wait(
                 self._settings.poll_s
@@ -240,8 +242,12 @@ class Reconciler:
             self._wake.clear()
             try:
                 self.step()
-            except Exception:  # the outermost loop: a busy database today is no reason to stop following
+            except Exception as error:
+                # the outermost loop: a busy database today is no reason to stop following
                 log.exception("poll failed", replica=self.replica_id)
+                if isinstance(error, AWAY):  # this time doesn't count: a new process could not even start
+                    self._ready_at = time.monotonic() - behind_s
+            behind_s = time.monotonic() - self._ready_at
 
 
 def is_news(report: Replica, last: Replica | None, heartbeat_s: float) -> bool:

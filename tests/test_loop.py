@@ -252,6 +252,9 @@ def test_a_move_to_a_cluster_by_serve_deploy_loses_nothing_and_neither_does_a_ro
     store = loop.store()
     held = (store.responses.count_by_adapter(), store.corrections.count_by_status(), len(store.runs.recent()))
     loop.stop()
+    kept = [path.read_text() for path in loop.settings.state.glob("logs/session_*/worker-*.out")]
+    assert any('"event": "request"' in lines for lines in kept), "a replica's log outlives the server"
+    assert any('"event": "run ended"' in lines for lines in kept), "and so does the aligner's"
     cluster = loop.start_by_serve_deploy()
 
     assert live_version(loop) == "v0001"

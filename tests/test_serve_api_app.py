@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import threading
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -16,8 +17,10 @@ from fake_engine import SETUP
 from prometheus_client.parser import text_string_to_metric_families
 from records import adapter_row
 from served import MODEL, Served, body, error, serving, wait_until
+from sqlalchemy.exc import OperationalError
 from starlette.types import Receive, Scope, Send
 
+from serve.api import health
 from serve.api.measure import Measure
 from serve.errors import ServeError
 
@@ -209,6 +212,36 @@ def test_figures_of_all_replicas_stand_on_one_page(tmp_path: Path) -> None:
             "one that does not answer is missing, and the page is there"
         )
         two.replica.metrics._server = None
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+def test_while_the_database_is_away_a_replica_tells_its_own_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hangs: bool
+) -> None:
+    with serving(tmp_path) as served:
+        served.respond()
+        assert samples(served)["errata_database_up",] == 1.0
+        is_back = threading.Event()
+
+        def fail(*_: object) -> None:
+            if hangs:
+                is_back.wait(20.0)
+            raise OperationalError("SELECT", {}, OSError("away"))
+
+        monkeypatch.setattr(health, "PATIENCE_S", 0.5)
+        own = f"replica={served.replica.id}"
+        # before the replicas are found, and in the middle of the store's figures
+        for part, name in ((served.replica.store.replicas, "alive"), (served.replica.store.runs, "statuses")):
+            with monkeypatch.context() as outage:
+                outage.setattr(part, name, fail)
+                figures = samples(served)
+            assert figures["errata_database_up",] == 0.0
+            assert figures["errata_replicas",] == 1.0
+            assert figures["errata_responses_total", "adapter=base", "finish_reason=stop", own] == 1.0
+            assert ("errata_new_corrections",) not in figures
+        is_back.set()
+        monkeypatch.undo()
+        wait_until(lambda: samples(served)["errata_database_up",] == 1.0)
 
 
 def test_requests_are_counted_by_route_and_status_and_timed_to_the_last_byte(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import threading
+import time
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -12,10 +14,13 @@ from fake_engine import FakeEngine
 from reconcilers import Cluster
 from records import adapter_row
 from served import wait_until
+from sqlalchemy.exc import OperationalError, TimeoutError
 
 from align.errors import InvalidAdapter
 from align.state import Store
+from align.state.rollouts import Desired
 from serve.errors import NotReady, ServeError
+from serve.reconciler import Reconciler
 from serve.rollout import choose_version
 from serve.rollout_settings import RolloutSettings
 
@@ -122,26 +127,72 @@ def test_a_replica_that_lost_what_is_in_force_says_so_and_loads_it_again(cluster
     wait_until(lambda: reconciler.is_ready)
 
 
-def test_a_replica_that_stays_behind_asks_for_a_new_process(tmp_path: Path) -> None:
-    settings = RolloutSettings(poll_s=0.02, dead_after_s=0.05, prepare_s=1.0, commit_ahead_s=0.2)
-    with closing(Cluster(f"sqlite:///{tmp_path}/errata.db", settings)) as cluster:
+BRIEF = RolloutSettings(poll_s=0.02, dead_after_s=0.05, prepare_s=1.0, commit_ahead_s=0.2)
+BRIEF_S = BRIEF.prepare_s + BRIEF.dead_after_s
+
+
+@pytest.fixture
+def serving_v0001(tmp_path: Path) -> Iterator[Cluster]:
+    """One replica that is soon found to be behind."""
+    with closing(Cluster(f"sqlite:///{tmp_path}/errata.db", BRIEF)) as cluster:
         adapter_row(cluster.store)
         cluster.store.rollouts.commit(cluster.store.rollouts.propose("v0001").generation, 0.0)
-        engine = FakeEngine()
-        reconciler = cluster.add(engine)
+        cluster.add().check()
+        yield cluster
+
+
+def lose(engine: FakeEngine) -> None:
+    """What is in force, for good."""
+    engine.load_failures["v0001"] = InvalidAdapter("damaged")
+    engine.unload("v0001")
+
+
+def complaint(reconciler: Reconciler) -> str:
+    try:
         reconciler.check()
-        engine.load_failures["v0001"] = InvalidAdapter("damaged")
-        engine.unload("v0001")
+    except ServeError as error:
+        return str(error)
+    return ""
 
-        def complaint() -> str:
-            try:
-                reconciler.check()
-            except ServeError as error:
-                return str(error)
-            return ""
 
-        wait_until(complaint)
-        assert re.match(r"the replica has been behind what is in force for \d+ s", complaint())
+def test_a_replica_that_stays_behind_asks_for_a_new_process(serving_v0001: Cluster) -> None:
+    reconciler, engine, _ = serving_v0001.replicas[0]
+    lose(engine)
+    wait_until(lambda: complaint(reconciler))
+    assert re.match(r"the replica has been behind what is in force for \d+ s", complaint(reconciler))
+
+
+@pytest.mark.parametrize(
+    "error", [OperationalError("SELECT", {}, OSError("away")), TimeoutError("all connections are in use")]
+)
+def test_a_replica_is_not_behind_because_the_database_is_away(
+    serving_v0001: Cluster, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    reconciler, engine, store = serving_v0001.replicas[0]
+
+    def fail() -> Desired:
+        raise error
+
+    with monkeypatch.context() as outage:
+        outage.setattr(store.rollouts, "desired", fail)
+        end = time.monotonic() + 2 * BRIEF_S
+        while time.monotonic() < end:
+            assert complaint(reconciler) == ""
+            time.sleep(BRIEF.poll_s)
+        lose(engine)
+    back = time.monotonic()
+    wait_until(lambda: complaint(reconciler))
+    assert time.monotonic() - back > BRIEF.prepare_s / 2, "the outage itself does not count"
+
+
+def test_a_replica_whose_reading_of_the_database_has_no_end_asks_for_a_new_process(
+    serving_v0001: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reconciler, _, store = serving_v0001.replicas[0]
+    is_let_on, desired = threading.Event(), store.rollouts.desired
+    monkeypatch.setattr(store.rollouts, "desired", lambda: is_let_on.wait(20.0) and desired())
+    wait_until(lambda: complaint(reconciler))
+    is_let_on.set()
 
 
 def test_a_stopped_replica_leaves_the_list_and_is_not_healthy(cluster: Cluster) -> None:

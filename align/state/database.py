@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, OperationalError, TimeoutError
 
 from ..errors import StateError
 from .group_commit import GroupCommit
@@ -18,8 +18,8 @@ from .sqlite import SQLite
 
 T = TypeVar("T")
 
-AWAY = (OperationalError, InterfaceError)
-"""What is raised where the database cannot be reached or used just now."""
+AWAY = (OperationalError, InterfaceError, TimeoutError)
+"""What is raised where the database cannot be reached or used just now, or all connections to it are taken."""
 
 
 class Database:

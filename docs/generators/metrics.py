@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from prometheus_client.core import Metric
+from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from align.state import Store
@@ -20,7 +21,8 @@ INTRODUCTION = """# Metrics
 
 `GET /metrics` on any replica answers for all of them, for Prometheus, each figure of a replica with its name in the
 label `replica`. `GET /metrics/targets` names each by itself, for `http_sd_configs`. No label holds
-the id of a user or of an answer.
+the id of a user or of an answer. While the database is away, `errata_database_up` is 0, the page holds the figures of
+the replica that answers, and the rest of what is below is missing.
 """
 
 
@@ -50,10 +52,9 @@ def metrics() -> list[tuple[str, str, list[str], str]]:
             (one.name, one.type, list(getattr(one, "_labelnames", ())), one.documentation)
             for one in StoreCollector(store, settings).collect()
         ]
-        page = deployment_page(StoreCollector(store, settings), {}).decode()
         store.close()
-    if "errata_replicas " in page:
-        found.append(("errata_replicas", "gauge", [], "Replicas that answered this scrape"))
+    of_the_page = text_string_to_metric_families(deployment_page(None, {}).decode())
+    found += [(one.name, one.type, [], one.documentation) for one in of_the_page]
     return sorted(found)
 
 

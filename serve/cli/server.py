@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -34,6 +35,9 @@ def up(
         int | None, typer.Option(help="New corrections that start a run by themselves.")
     ] = None,
     config: Annotated[Path | None, typer.Option(help="JSON file of settings; options win over it.")] = None,
+    log: Annotated[
+        bool, typer.Option("--log", help="Print the log here, too: a JSON object a line.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Serve on this machine until Ctrl+C. With --json the document comes when the server is ready."""
@@ -52,7 +56,8 @@ def up(
     say.print(
         f"Starting {settings.model_name} with {settings.num_replicas} replica(s), state in {settings.state}"
     )
-    with launch.running(settings):
+    say.print(f"Logs in {settings.state / 'logs'}", soft_wrap=True)
+    with launch.running(settings, (sys.stderr if as_json else sys.stdout) if log else None):
         address, setup = f"http://{settings.host}:{settings.port}", launch.engine_setup(settings)
         say.print(f"[bold green]Ready[/] {address}/v1   (docs: {address}/docs, Ctrl+C ends)")
         say.print(told(setup), highlight=False, soft_wrap=True)
