@@ -244,6 +244,18 @@ def test_while_the_database_is_away_a_replica_tells_its_own_figures(
         wait_until(lambda: samples(served)["errata_database_up",] == 1.0)
 
 
+def test_a_request_that_needs_the_database_while_it_is_away_is_to_come_again(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OperationalError("SELECT", {}, OSError("away"))
+
+    monkeypatch.setattr(served.store.responses, "get", fail)
+    answer = served.client.get("/v1/responses/r1")
+    assert "database cannot be used just now" in error(answer, 503)["message"]
+    assert answer.headers["retry-after"] == "1"
+
+
 def test_requests_are_counted_by_route_and_status_and_timed_to_the_last_byte(tmp_path: Path) -> None:
     with serving(tmp_path) as served:
         served.chat(stream=True)

@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from align import errors as align_errors
+from align.state.database import AWAY
 from serve import errors
 
 log = structlog.get_logger()
@@ -92,6 +93,13 @@ def install_error_handlers(app: FastAPI) -> None:
         if response.status_code >= 500:
             log.error("request failed", path=request.url.path, error=str(error))
         return response
+
+    async def away(request: Request, error: Exception) -> JSONResponse:
+        log.error("the database is away", path=request.url.path, exc_info=error)
+        return error_response(503, "the server's database cannot be used just now: ask again in a moment")
+
+    for kind in AWAY:
+        app.add_exception_handler(kind, away)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:

@@ -31,7 +31,7 @@ MEANINGS = {
     422: "Well-formed, but it does not fit what was served, or is beyond a limit",
     429: "The key or the replica has too much to do now; `Retry-After` says when to ask again",
     500: "It failed here; the server's log says more",
-    503: "This replica does not hold yet what is asked for; ask again in a moment",
+    503: "This replica does not hold yet what is asked for, or its database is away; ask again in a moment",
     504: "It took longer than the server allows",
 }
 
@@ -55,7 +55,7 @@ def content(media_type: str, **schema: str) -> Documented:
     return {200: {"content": {media_type: {"schema": {"type": "string", **schema}}}}}
 
 
-EVERYWHERE = refusals(413, 500)
+EVERYWHERE = refusals(413, 500, 503)
 GUARDED = refusals(401, 403, 429)
 """Of every route that asks for a key."""
 WITH_BODY = (400, 408)
