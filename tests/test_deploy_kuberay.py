@@ -16,6 +16,7 @@ import yaml
 from ray.serve.schema import ServeDeploySchema  # noqa: TID251 - what `serve deploy` checks a file with
 
 from serve.deployments import aligner, longest_request_s, model_servers
+from serve.placement_settings import PlacementSettings
 from serve.settings import Settings
 
 FOLDER = Path(__file__).parent.parent / "deploy" / "kuberay"
@@ -121,7 +122,8 @@ def test_answers_may_end_before_a_pod_or_a_cluster_goes() -> None:
 def test_workers_are_enough_for_the_most_replicas_and_those_that_come_before_them() -> None:
     placement = config(SERVICES[0])["applications"][0]["args"]["placement"]
     (group,) = SERVICES[0]["spec"]["rayClusterConfig"]["workerGroupSpecs"]
-    assert group["maxReplicas"] >= placement["autoscaling"]["max_replicas"]
+    surge = placement.get("max_surge_percent", PlacementSettings().max_surge_percent) / 100
+    assert group["maxReplicas"] >= placement["autoscaling"]["max_replicas"] * (1 + surge)
     gpus = group["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"]
     assert float(gpus) >= placement["num_gpus"]
 
