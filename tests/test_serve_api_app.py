@@ -256,6 +256,32 @@ def test_a_request_that_needs_the_database_while_it_is_away_is_to_come_again(
     assert answer.headers["retry-after"] == "1"
 
 
+@pytest.mark.parametrize("part", ["exist", "active"])
+def test_who_asks_cannot_be_known_while_the_database_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise OperationalError("SELECT", {}, OSError("away"))
+
+    with serving(tmp_path) as served:
+        _, secret = served.store.keys.create("ada", ["chat"])
+        monkeypatch.setattr(served.store.keys, part, fail)
+        answer = served.client.get("/v1/models", headers={"Authorization": f"Bearer {secret}"})
+        assert "database cannot be used just now" in error(answer, 503)["message"]
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_an_answer_that_cannot_be_recorded_while_the_database_is_away_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_stream: bool
+) -> None:
+    def fail(*_: object) -> None:
+        raise OperationalError("INSERT", {}, OSError("away"))
+
+    with serving(tmp_path) as served:
+        monkeypatch.setattr(served.store.responses, "add", fail)
+        assert "database cannot be used just now" in served.chat(stream=is_stream).text
+
+
 def test_requests_are_counted_by_route_and_status_and_timed_to_the_last_byte(tmp_path: Path) -> None:
     with serving(tmp_path) as served:
         served.chat(stream=True)

@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from align.errors import AlignError
 from align.state import Key
+from align.state.database import AWAY
 from serve.engine.protocol import Delta
 from serve.errors import ServeError
 from serve.replica import Replica
@@ -23,7 +24,7 @@ from serve.replica import Replica
 from .answers import Answers
 from .auth import may_chat
 from .completion import Answer, Completion
-from .errors import error_body, status_of
+from .errors import DATABASE_AWAY, error_body, status_of
 from .logprobs import logprobs_json
 from .measure import HUNG_UP
 from .schema import ChatRequest, CompletionAnswer
@@ -142,6 +143,10 @@ async def _events(
             yield "".join(_sse(chunk([piece])) for piece in pieces)
     except (ServeError, AlignError) as error:
         yield _sse(error_body(status_of(error), str(error)))
+        return
+    except AWAY:
+        log.exception("the database is away", response=completion.id)
+        yield _sse(error_body(503, DATABASE_AWAY))
         return
     except (
         Exception

@@ -15,11 +15,12 @@ from starlette.datastructures import URL, Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from align.state import Key, Store
+from align.state.database import AWAY
 from align.state.keys import find_key
 from serve.errors import ServeError, Unauthenticated
 from serve.settings import is_loopback
 
-from .errors import response_to
+from .errors import response_to, response_while_away
 from .feedback_token import SECRET, is_feedback_token, read
 from .key_limits import Turnstile
 
@@ -133,6 +134,8 @@ class Door:
             headers = self._turnstile.enter(key, time.monotonic())
         except ServeError as error:
             return await response_to(error)(scope, receive, send)
+        except AWAY as error:
+            return await response_while_away(scope["path"], error)(scope, receive, send)
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -38,6 +38,7 @@ CODES: dict[type[Exception], str] = {
     errors.UnknownAdapter: "model_not_found",
     errors.RateLimited: "rate_limit_exceeded",
 }
+DATABASE_AWAY = "the server's database cannot be used just now: ask again in a moment"
 PLACES = ("body", "header", "path", "query")
 TYPES = {
     400: "invalid_request_error",
@@ -85,6 +86,12 @@ def response_to(error: Exception) -> JSONResponse:
     return response
 
 
+def response_while_away(path: str, error: Exception) -> JSONResponse:
+    """To one of `AWAY`."""
+    log.error("the database is away", path=path, exc_info=error)
+    return error_response(503, DATABASE_AWAY)
+
+
 def install_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(errors.ServeError)
     @app.exception_handler(align_errors.AlignError)
@@ -95,8 +102,7 @@ def install_error_handlers(app: FastAPI) -> None:
         return response
 
     async def away(request: Request, error: Exception) -> JSONResponse:
-        log.error("the database is away", path=request.url.path, exc_info=error)
-        return error_response(503, "the server's database cannot be used just now: ask again in a moment")
+        return response_while_away(request.url.path, error)
 
     for kind in AWAY:
         app.add_exception_handler(kind, away)
