@@ -22,11 +22,6 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
-def is_passing(error: Exception) -> bool:
-    """It tells nothing of the model or the request: there is no memory just now, or no device any more."""
-    return is_out_of_memory(error) or is_device_lost(error)
-
-
 def is_device_lost(error: Exception) -> bool:
     """A failed kernel leaves a process whose every later call to its GPU fails as well."""
     return isinstance(error, torch.AcceleratorError)

@@ -18,7 +18,7 @@ from align.rendering import Rendered
 
 from .agreement import agree
 from .cache import SlotCache
-from .failure import is_passing
+from .failure import is_device_lost, is_out_of_memory
 from .forward import Forward, Tokens
 from .prefixes import BLOCK, Prefixes, Reading
 from .sequence import Sequence
@@ -100,7 +100,7 @@ class Reader:
         return self._image_token_id is not None and self._image_token_id not in prompt.input_ids[num_tokens:]
 
     def _agrees(self, rest: Rest) -> bool | None:
-        """Whether it scores alike whole and in parts; None where its scores are not finite."""
+        """Whether it scores alike whole and in parts; None where its scores are not finite, or memory short."""
         sequence = rest.placed.sequence
         whole = self._whole.read([rest.placed])
         if not torch.isfinite(whole).all():
@@ -109,8 +109,10 @@ class Reader:
         try:
             is_exact = agree(whole, self._read_rests([rest])) and offset == sequence.position_offset
         except UNFIT as error:
-            if is_passing(error):
+            if is_device_lost(error):
                 raise
+            if is_out_of_memory(error):
+                return None
             is_exact = False
         if not is_exact:
             logger.warning(

@@ -21,7 +21,7 @@ from align.logprobs import join_tensors
 
 from .agreement import agree
 from .cache import SlotCache
-from .failure import is_passing
+from .failure import is_device_lost, is_out_of_memory
 from .forward import last_logits
 from .sequence import Sequence
 from .slotted_linear import Routing
@@ -88,7 +88,7 @@ class WholePrompts:
         return self._is_exact[kind]
 
     def _agree(self, placed: Ordered[Placed]) -> bool | None:
-        """Whether they score alike alone and together; None where that of one alone is not finite."""
+        """Whether they score alike alone and together; None where that of one alone is not finite, or memory short."""
         alone = torch.cat([self._forward([one]) for one in placed])  # raises where a prompt is what is wrong
         if not torch.isfinite(alone).all():
             return None
@@ -96,9 +96,9 @@ class WholePrompts:
         try:
             together = self._forward(placed)
         except UNFIT as error:
-            if is_passing(error):
+            if is_device_lost(error):
                 raise
-            return False
+            return None if is_out_of_memory(error) else False
         return offsets == [one.sequence.position_offset for one in placed] and all(
             agree(*scores) for scores in zip(torch.split(together, 1), torch.split(alone, 1), strict=True)
         )
