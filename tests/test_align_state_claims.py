@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from records import correction, response
-from sqlalchemy import select, text
+from sqlalchemy import insert, select, text
 
 from align.errors import Conflict, NotFound
 from align.state import Store, schema
@@ -74,6 +74,16 @@ def test_one_walks_to_older_answers_and_back_and_holds_one_at_a_time(filled: Sto
     assert take(filled, ADA, after="r5", direction="previous") is None
     assert held(filled) == {"r5": "ada"}, "whoever finds no other one goes on with what is there"
     assert take(filled, ADA, direction="previous") == "r1"  # from the other end
+
+
+def test_who_asked_twice_at_once_goes_on_with_one(filled: Store) -> None:
+    take(filled, ADA)
+    with filled.database.write() as connection:
+        twice = {"response_id": "r1", "key_id": ADA.key_id, "holder": ADA.name, "expires": 200.0}
+        connection.execute(insert(schema.claims).values(twice))
+    assert take(filled, ADA, after="r1") is None
+    assert held(filled) == {"r1": "ada"}, "the newer one"
+    assert take(filled, ADA) == "r5"
 
 
 def test_what_is_over_is_not_kept_where_there_is_no_other_one(filled: Store) -> None:

@@ -63,15 +63,15 @@ class Claims:
         with self._database.write_beside() as connection:
             place = None if after is None else place_of(connection, after)
             held = connection.execute(
-                select(TABLE).where(_is_of(holder), TABLE.c.expires > now)
-            ).one_or_none()
+                select(TABLE).where(_is_of(holder), TABLE.c.expires > now).order_by(TABLE.c.expires.desc())
+            ).first()  # who asks twice at once may hold two
             _end_claims(connection, holder, now)
             query = in_order(waiting, place, is_newest_first=direction == "next").limit(1)
             while (row := connection.execute(_locked(query, skip_locked=True)).one_or_none()) is not None:
                 # of one who took it between the start of that query and its lock, only a later query can know
                 if not _is_held(connection, row.id):
                     return _hold(connection, row.id, holder, until), from_row(Response, row)
-            if held is not None:
+            if held is not None and not _is_held(connection, held.response_id):
                 connection.execute(insert(TABLE).values(held._asdict()))
             return None
 
