@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from records import correction, response
 from sqlalchemy import JSON, Float, Integer, String, inspect, text
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from align.errors import StateError
 from align.state import Store
@@ -145,3 +146,14 @@ def test_processes_that_open_a_new_database_at_once_wait_for_one_another(tmp_pat
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0] * 6
+
+
+def test_an_error_of_the_database_holds_none_of_people_s_words(store: Store) -> None:
+    """Errors are logged, and logs outlive an erasure."""
+    with (
+        pytest.raises((OperationalError, ProgrammingError)) as error,
+        store.database.write() as connection,
+    ):
+        connection.execute(text("INSERT INTO nowhere VALUES (:words)"), {"words": "somebody's words"})
+    assert "nowhere" in str(error.value)
+    assert "somebody's words" not in str(error.value)

@@ -48,6 +48,7 @@ class PostgreSQL:
             self.engine = create_engine(
                 url.set(drivername="postgresql+psycopg"),
                 connect_args={"connect_timeout": 10, **CUT_OFF},
+                hide_parameters=True,  # people's words: errors are logged
                 pool_pre_ping=True,  # the server may have been started anew
                 json_serializer=to_json,
                 json_deserializer=from_json,

@@ -25,7 +25,7 @@ class SQLite:
         self.name = url.database
         # SQLite's own lock is asked for again and again; this one is waited for
         self._turn = threading.Lock()
-        self.engine = create_engine(url, connect_args={"timeout": TIMEOUT_S})
+        self.engine = create_engine(url, connect_args={"timeout": TIMEOUT_S}, hide_parameters=True)
         event.listen(self.engine, "connect", _configure)
         event.listen(self.engine, "begin", _begin)
 
