@@ -28,7 +28,7 @@ STRETCH = Stretch(0, "sqlite", {"align": "0.1.0+a"}, "a machine", "2026-01-31")
 UNSTRUCK = Round(1, "replica", None, (), 5, 0, 4)
 STEPPING = """
 import json, sqlite3, subprocess, sys, threading, time
-from benchmarks.chaos import clock, disk
+from benchmarks.chaos import clock
 
 clock.hold("stepping")
 folder, began, steps = clock._file().parent, time.time(), []
