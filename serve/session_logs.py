@@ -29,12 +29,14 @@ def session_logs(session: Path, state: Path, echo: TextIO | None = None) -> Iter
 
     `session` need not be there yet. `echo` gets each of our own lines as it comes.
     """
-    folder = state / "logs"
-    folder.mkdir(exist_ok=True)
-    current = folder / CURRENT
-    _end(current)  # of a server that was killed
-    current.symlink_to(session / "logs")
-    follower = None if echo is None else Follower(current, echo)
+    current = state / "logs" / CURRENT
+    try:
+        current.parent.mkdir(exist_ok=True)
+        _end(current)  # of a server that was killed
+        current.symlink_to(session / "logs")
+    except OSError as error:  # such as a disk that knows no links: a server without logs is better than none
+        log.warning("the logs are not kept: %s", error)
+    follower = None if echo is None else Follower(session / "logs", echo)
     try:
         yield
     finally:

@@ -117,3 +117,17 @@ def test_our_own_lines_are_told_whole_as_they_come(session: Path, state: Path) -
         file.flush()
         (session / "logs" / "worker-2.err").write_text("{not ours}\n")
     assert echo.getvalue() == '{"event": "one"}\n{"event": "two"}\n', "the last one at the end"
+
+
+def test_a_server_runs_where_its_logs_cannot_be_kept(
+    session: Path, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("this file system knows no links")
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    echo = io.StringIO()
+    with session_logs(session, state, echo):
+        (session / "logs" / "worker-1.out").write_text('{"event": "request"}\n')
+    assert echo.getvalue() == '{"event": "request"}\n'
+    assert list((state / "logs").iterdir()) == []
