@@ -89,9 +89,8 @@ def judge(
 
     Raises `BlobsAway` where the live adapter cannot be fetched just now.
     """
-    with TemporaryDirectory(
-        prefix="errata-live-"
-    ) as folder:  # a replica may let the live version go meanwhile
+    # a copy of its own: a replica may let the live version go meanwhile
+    with TemporaryDirectory(prefix="errata-live-") as folder:
         live = None
         if frozen.live != BASE:
             blob = store.adapters.get(frozen.live).blob

@@ -244,13 +244,14 @@ def test_while_the_database_is_away_a_replica_tells_its_own_figures(
         wait_until(lambda: samples(served)["errata_database_up",] == 1.0)
 
 
+def away(*_: object, **__: object) -> None:
+    raise OperationalError("SELECT", {}, OSError("away"))
+
+
 def test_a_request_that_needs_the_database_while_it_is_away_is_to_come_again(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise OperationalError("SELECT", {}, OSError("away"))
-
-    monkeypatch.setattr(served.store.responses, "get", fail)
+    monkeypatch.setattr(served.store.responses, "get", away)
     answer = served.client.get("/v1/responses/r1")
     assert "database cannot be used just now" in error(answer, 503)["message"]
     assert answer.headers["retry-after"] == "1"
@@ -260,12 +261,9 @@ def test_a_request_that_needs_the_database_while_it_is_away_is_to_come_again(
 def test_who_asks_cannot_be_known_while_the_database_is_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
-    def fail(*_: object) -> None:
-        raise OperationalError("SELECT", {}, OSError("away"))
-
     with serving(tmp_path) as served:
         _, secret = served.store.keys.create("ada", ["chat"])
-        monkeypatch.setattr(served.store.keys, part, fail)
+        monkeypatch.setattr(served.store.keys, part, away)
         answer = served.client.get("/v1/models", headers={"Authorization": f"Bearer {secret}"})
         assert "database cannot be used just now" in error(answer, 503)["message"]
 
@@ -274,11 +272,8 @@ def test_who_asks_cannot_be_known_while_the_database_is_away(
 def test_an_answer_that_cannot_be_recorded_while_the_database_is_away_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_stream: bool
 ) -> None:
-    def fail(*_: object) -> None:
-        raise OperationalError("INSERT", {}, OSError("away"))
-
     with serving(tmp_path) as served:
-        monkeypatch.setattr(served.store.responses, "add", fail)
+        monkeypatch.setattr(served.store.responses, "add", away)
         assert "database cannot be used just now" in served.chat(stream=is_stream).text
 
 

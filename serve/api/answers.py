@@ -201,11 +201,10 @@ class Answers:
         ending.add_done_callback(self._endings.discard)
 
     async def _record_left(self, completion: Completion) -> None:
+        patience_s = self._replica.settings.engine.max_step_s  # they end at the engine's next step
         try:
             await self._record_ended(completion)
-            async with asyncio.timeout(
-                self._replica.settings.engine.max_step_s
-            ):  # they end at the engine's next step
+            async with asyncio.timeout(patience_s):
                 while not completion.is_ended:
                     for index, delta in await completion.inbox.take():
                         completion.answers[index].take(delta, completion.watch.read())
