@@ -15,6 +15,7 @@ from serve.rollout_settings import RolloutSettings
 
 FAST = RolloutSettings(poll_s=0.02, dead_after_s=0.5, prepare_s=30.0, commit_ahead_s=0.2)
 HASTY = FAST.model_copy(update={"prepare_s": 0.2, "dead_after_s": 30.0})
+PATIENT = FAST.model_copy(update={"dead_after_s": 10.0})  # takes no pause of a busy machine for a death
 
 
 @dataclass

@@ -124,7 +124,7 @@ def test_a_key_that_asks_too_often_is_told_when_to_come_back(tmp_path: Path) -> 
         refused = served.chat(headers=bearer(limited))
         detail = error(refused, 429)
         assert (detail["type"], detail["code"]) == ("rate_limit_error", "rate_limit_exceeded")
-        assert refused.headers["retry-after"] in ("19", "20")
+        assert 0 < int(refused.headers["retry-after"]) <= 20
         assert served.engine.submitted == []
         other = served.client.get("/v1/models", headers=bearer(free))
         assert other.status_code == 200

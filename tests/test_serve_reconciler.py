@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from fake_engine import FakeEngine
-from reconcilers import FAST, HASTY, Cluster
+from reconcilers import FAST, HASTY, PATIENT, Cluster
 from records import adapter_row
 from served import wait_until
 
@@ -150,18 +150,20 @@ def test_a_slow_load_is_no_death(cluster: Cluster) -> None:
     adapter_row(cluster.store)
     slow = FakeEngine()
     slow.hold_loads()
-    cluster.add()
-    cluster.add(slow)
+    for engine in (FakeEngine(), slow):
+        cluster.add(engine, PATIENT)
     cluster.propose("v0001")
     wait_until(slow.is_in_load.is_set)
-    prepared = time.time()
-    # longer than the time after which a silent replica is not waited for
-    wait_until(lambda: time.time() > prepared + 2 * FAST.dead_after_s)
+
+    def heartbeats() -> dict[str, float]:
+        return {
+            replica.id: replica.heartbeat for replica in cluster.store.replicas.alive(PATIENT.dead_after_s)
+        }
+
+    loading = heartbeats()
+    wait_until(lambda: heartbeats()["replica-1"] > loading["replica-1"])
     assert cluster.store.rollouts.newest().status == "preparing"
-    assert {replica.id for replica in cluster.store.replicas.alive(0.4)} == {
-        "replica-0",
-        "replica-1",
-    }
+    assert heartbeats().keys() == {"replica-0", "replica-1"}
     assert cluster.live_everywhere("base")
     slow.go_on()
     wait_until(lambda: cluster.live_everywhere("v0001"))
