@@ -35,6 +35,12 @@ class Reading:
     at: float
 
 
+@dataclass(frozen=True)
+class FailedReading:
+    error: Exception
+    at: float
+
+
 class Reconciler:
     def __init__(
         self,
@@ -61,9 +67,10 @@ class Reconciler:
         self._forget = forget
         self._reading_lock = threading.Lock()
         self._reading: Reading | None = None
+        self._failed: FailedReading | None = None
         self._reported: Replica | None = None
         self._preparing, self._coming = Countdown(), Countdown()
-        self._ready_at = time.monotonic()
+        self._ready_at, self._behind_s = time.monotonic(), 0.0  # seconds behind at the end of the last poll
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
 
@@ -111,12 +118,20 @@ class Reconciler:
         return reading.desired.in_force(now)
 
     def refresh(self) -> None:
-        """Read the desired state now; of many requests that want it at once, one reads for all."""
+        """Read the desired state now; of many requests that want it at once, one reads, or waits in vain, for all."""
         asked = time.monotonic()
         with self._reading_lock:
-            if self._reading is None or self._reading.at < asked:
-                at = time.monotonic()
+            if self._reading is not None and self._reading.at >= asked:
+                return
+            if self._failed is not None and self._failed.at >= asked:
+                raise self._failed.error
+            at = time.monotonic()
+            try:
                 self._reading = Reading(self._store.rollouts.desired(), at)
+            except Exception as error:
+                self._failed = FailedReading(error, at)
+                raise
+            self._failed = None
 
     def in_force(self) -> Rollout:
         """By this replica's clock and its last reading, without a look at the database."""
@@ -234,20 +249,21 @@ class Reconciler:
         return self._loader.failure(self._lacks(rollout), since=self._preparing.began)
 
     def _run(self) -> None:
-        behind_s = 0.0
         while not self._stop.is_set():
-            self._wake.wait(
-                self._settings.poll_s
-            )  # less where a load has ended: the others wait to hear of it
+            # less where a load has ended: the others wait to hear of it
+            self._wake.wait(self._settings.poll_s)
             self._wake.clear()
-            try:
-                self.step()
-            except Exception as error:
-                # the outermost loop: a busy database today is no reason to stop following
-                log.exception("poll failed", replica=self.replica_id)
-                if isinstance(error, AWAY):  # this time doesn't count: a new process could not even start
-                    self._ready_at = time.monotonic() - behind_s
-            behind_s = time.monotonic() - self._ready_at
+            self._poll()
+
+    def _poll(self) -> None:
+        """A step whose errors are logged: a busy database today is no reason to stop following."""
+        try:
+            self.step()
+        except Exception as error:
+            log.exception("poll failed", replica=self.replica_id)
+            if isinstance(error, AWAY):  # this time doesn't count: a new process could not even start
+                self._ready_at = time.monotonic() - self._behind_s
+        self._behind_s = time.monotonic() - self._ready_at
 
 
 def is_news(report: Replica, last: Replica | None, heartbeat_s: float) -> bool:

@@ -39,21 +39,31 @@ def test_a_replica_with_nothing_new_to_say_writes_only_its_heartbeat(
     assert len(reports) == 2, "what it holds has changed"
 
 
+@pytest.mark.parametrize("is_away", [False, True])
 def test_of_many_requests_that_want_to_know_what_is_in_force_one_reads_for_all(
-    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, is_away: bool
 ) -> None:
     reconciler = cluster.make(FakeEngine())
     rollouts = cluster.replicas[0][2].rollouts
     desired, is_let_on = rollouts.desired, threading.Event()
     reads: list[float] = []
+    failures: list[Exception] = []
 
     def read_slowly() -> object:
         reads.append(time.monotonic())
         assert is_let_on.wait(20.0)
+        if is_away:
+            raise OSError("no word from the server")
         return desired()
 
+    def ask() -> None:
+        try:
+            reconciler.refresh()
+        except OSError as error:
+            failures.append(error)
+
     monkeypatch.setattr(rollouts, "desired", read_slowly)
-    askers = [threading.Thread(target=reconciler.refresh) for _ in range(12)]
+    askers = [threading.Thread(target=ask) for _ in range(12)]
     for asker in askers:
         asker.start()
     wait_until(lambda: reads)
@@ -61,8 +71,12 @@ def test_of_many_requests_that_want_to_know_what_is_in_force_one_reads_for_all(
     is_let_on.set()
     for asker in askers:
         asker.join()
+    assert len(failures) == (12 if is_away else 0)
     # one more than the first, which began before the others asked; a few on a machine that is slow to start threads
     assert 2 <= len(reads) <= 4
+    monkeypatch.undo()
+    reconciler.refresh()
+    assert reconciler.certainly_in_force() is not None
 
 
 def test_a_database_error_in_one_poll_does_not_end_the_following(
