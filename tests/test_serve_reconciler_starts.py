@@ -11,18 +11,18 @@ from pathlib import Path
 
 import pytest
 from fake_engine import FakeEngine
-from reconcilers import Cluster
+from reconcilers import PATIENT, Cluster
 from records import adapter_row
 from served import wait_until
 from sqlalchemy.exc import OperationalError, TimeoutError
 
+import serve.reconciler
 from align.errors import InvalidAdapter
 from align.state import Store
 from align.state.rollouts import Desired
 from serve.errors import NotReady, ServeError
 from serve.reconciler import Reconciler
 from serve.rollout import choose_version
-from serve.rollout_settings import RolloutSettings
 
 
 def test_a_new_replica_converges_before_it_is_ready(cluster: Cluster) -> None:
@@ -127,18 +127,36 @@ def test_a_replica_that_lost_what_is_in_force_says_so_and_loads_it_again(cluster
     wait_until(lambda: reconciler.is_ready)
 
 
-BRIEF = RolloutSettings(poll_s=0.02, dead_after_s=0.05, prepare_s=1.0, commit_ahead_s=0.2)
-BRIEF_S = BRIEF.prepare_s + BRIEF.dead_after_s
+LONGEST_BEHIND_S = PATIENT.prepare_s + PATIENT.dead_after_s
+
+
+class Clock:
+    """The time module as a reconciler sees it: a clock that a test sets forward."""
+
+    def __init__(self) -> None:
+        self.ahead_s = 0.0
+        self.time = time.time
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.ahead_s
 
 
 @pytest.fixture
-def serving_v0001(tmp_path: Path) -> Iterator[Cluster]:
-    """One replica that is soon found to be behind."""
-    with closing(Cluster(f"sqlite:///{tmp_path}/errata.db", BRIEF)) as cluster:
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(serve.reconciler, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def replica(tmp_path: Path, clock: Clock) -> Iterator[tuple[Reconciler, FakeEngine, Store]]:
+    """One that holds what is in force, v0001, and is polled by hand."""
+    with closing(Cluster(f"sqlite:///{tmp_path}/errata.db", PATIENT)) as cluster:
         adapter_row(cluster.store)
         cluster.store.rollouts.commit(cluster.store.rollouts.propose("v0001").generation, 0.0)
-        cluster.add().check()
-        yield cluster
+        reconciler = cluster.make(FakeEngine())
+        wait_until(lambda: reconciler.step() and reconciler.is_ready)
+        yield cluster.replicas[0]
 
 
 def lose(engine: FakeEngine) -> None:
@@ -147,52 +165,59 @@ def lose(engine: FakeEngine) -> None:
     engine.unload("v0001")
 
 
-def complaint(reconciler: Reconciler) -> str:
+def is_behind(reconciler: Reconciler, after_s: int, clock: Clock) -> bool:
+    """Whether it finds itself to be so, polled every five seconds for so long."""
+    reconciler._thread.is_alive = lambda: True  # type: ignore[method-assign]  # as far as it can tell
+    for _ in range(after_s // 5):
+        clock.ahead_s += 5
+        reconciler._poll()
     try:
         reconciler.check()
     except ServeError as error:
-        return str(error)
-    return ""
+        return re.match(r"the replica has been behind what is in force for \d+ s", str(error)) is not None
+    return False
 
 
-def test_a_replica_that_stays_behind_asks_for_a_new_process(serving_v0001: Cluster) -> None:
-    reconciler, engine, _ = serving_v0001.replicas[0]
-    lose(engine)
-    wait_until(lambda: complaint(reconciler))
-    assert re.match(r"the replica has been behind what is in force for \d+ s", complaint(reconciler))
-
-
-@pytest.mark.parametrize(
-    "error", [OperationalError("SELECT", {}, OSError("away")), TimeoutError("all connections are in use")]
-)
-def test_a_replica_is_not_behind_because_the_database_is_away(
-    serving_v0001: Cluster, monkeypatch: pytest.MonkeyPatch, error: Exception
+def test_a_replica_that_stays_behind_asks_for_a_new_process(
+    replica: tuple[Reconciler, FakeEngine, Store], clock: Clock
 ) -> None:
-    reconciler, engine, store = serving_v0001.replicas[0]
+    reconciler, engine, _ = replica
+    lose(engine)
+    assert not is_behind(reconciler, int(LONGEST_BEHIND_S / 2), clock)
+    assert is_behind(reconciler, int(LONGEST_BEHIND_S / 2) + 5, clock)
+
+
+@pytest.mark.parametrize("kind", [OperationalError, TimeoutError])
+def test_a_replica_is_not_behind_because_the_database_is_away(
+    replica: tuple[Reconciler, FakeEngine, Store],
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: type[Exception],
+) -> None:
+    reconciler, engine, store = replica
 
     def fail() -> Desired:
-        raise error
+        raise (
+            OperationalError("SELECT", {}, OSError("away"))
+            if kind is OperationalError
+            else kind("no connection")
+        )
 
     with monkeypatch.context() as outage:
         outage.setattr(store.rollouts, "desired", fail)
-        end = time.monotonic() + 2 * BRIEF_S
-        while time.monotonic() < end:
-            assert complaint(reconciler) == ""
-            time.sleep(BRIEF.poll_s)
+        assert not is_behind(reconciler, int(2 * LONGEST_BEHIND_S), clock)
         lose(engine)
-    back = time.monotonic()
-    wait_until(lambda: complaint(reconciler))
-    assert time.monotonic() - back > BRIEF.prepare_s / 2, "the outage itself does not count"
+    assert not is_behind(reconciler, int(LONGEST_BEHIND_S / 2), clock), "the outage itself does not count"
+    assert is_behind(reconciler, int(LONGEST_BEHIND_S / 2) + 5, clock)
 
 
 def test_a_replica_whose_reading_of_the_database_has_no_end_asks_for_a_new_process(
-    serving_v0001: Cluster, monkeypatch: pytest.MonkeyPatch
+    replica: tuple[Reconciler, FakeEngine, Store], clock: Clock
 ) -> None:
-    reconciler, _, store = serving_v0001.replicas[0]
-    is_let_on, desired = threading.Event(), store.rollouts.desired
-    monkeypatch.setattr(store.rollouts, "desired", lambda: is_let_on.wait(20.0) and desired())
-    wait_until(lambda: complaint(reconciler))
-    is_let_on.set()
+    reconciler, _, _ = replica
+    assert not is_behind(reconciler, 5, clock)
+    clock.ahead_s += LONGEST_BEHIND_S + 1
+    assert is_behind(reconciler, 0, clock)
 
 
 def test_a_stopped_replica_leaves_the_list_and_is_not_healthy(cluster: Cluster) -> None:
