@@ -27,8 +27,43 @@ MISSING = "PostgreSQL's initdb is not here; on Debian, as root: apt-get install 
 
 
 class PostgreSQLServer:
-    def __init__(self, address: str, port: int, pid: int) -> None:
-        self.address, self.port, self.pid, self._number = address, port, pid, 0
+    """`command` starts it as `user`, with its log and its data in `folder`."""
+
+    def __init__(self, address: str, port: int, command: list[str], user: str | None, folder: Path) -> None:
+        self.address, self.port, self._number = address, port, 0
+        self._command, self._user, self._folder = command, user, folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        """Returns when it answers."""
+        log = self._folder / "log"
+        with log.open("ab") as out:
+            self._process = subprocess.Popen(
+                self._command, user=self._user, cwd=self._folder, stdout=out, stderr=out
+            )
+        deadline = time.monotonic() + START_S
+        while not self.answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"PostgreSQL did not start: {log.read_text()}")
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Its fast shutdown: it ends the connections that are left."""
+        self._end(signal.SIGINT)
+
+    def stop_at_once(self) -> None:
+        """Its immediate shutdown: nothing more is written, and the next start begins with its log."""
+        self._end(signal.SIGQUIT)
+
+    def _end(self, how: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(how)
+            self._process.wait(START_S)
 
     def new_database(self) -> str:
         """The URL of a blank one."""
@@ -94,17 +129,14 @@ def postgresql_server(*, is_durable: bool = False, address: str = "127.0.0.1") -
         settings = {"listen_addresses": address, "unix_socket_directories": "", "max_connections": "200"}
         if not is_durable:
             settings |= {"fsync": "off", "full_page_writes": "off"}
-        command = [binaries / "postgres", "-D", data, "-p", str(port)]
+        command = [str(binaries / "postgres"), "-D", str(data), "-p", str(port)]
         command += [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        with (folder / "log").open("wb") as log:
-            process = subprocess.Popen(command, user=user, cwd=folder, stdout=log, stderr=log)
+        server = PostgreSQLServer(address, port, command, user, folder)
         try:
-            server = PostgreSQLServer(address, port, process.pid)
-            _wait(server, process, folder / "log")
+            server.start()
             yield server
         finally:
-            process.send_signal(signal.SIGINT)  # its fast shutdown: it ends the connections that are left
-            process.wait(START_S)
+            server.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -129,11 +161,3 @@ def _free_port(address: str) -> int:
     with socket.create_server((address, 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
-
-
-def _wait(server: PostgreSQLServer, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + START_S
-    while not server.answers():
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"PostgreSQL did not start: {log.read_text()}")
-        time.sleep(0.05)

@@ -1,10 +1,10 @@
 """Hard to kill? `--help` says how it is found out.
 
 Under mixed load (chat, streams, corrections, promotions, runs) one server is struck at random moments: its processes
-are killed with SIGKILL, its disk is filled or frozen, its database crashes, clients stall, its clock is stepped. After
-each blow the service has to come back by itself, with no acknowledged correction lost and none doubled, one rollout on
-all replicas, every answer token by token that of one version, and no process without parents. Recovery is timed from
-the end of the blow.
+are killed with SIGKILL, an engine stands still, its disk is filled or frozen, its database is stopped, clients stall,
+its clock is stepped. After each blow the service has to come back by itself, with no acknowledged correction lost and
+none doubled, one rollout on all replicas, every answer token by token that of one version, and no process without
+parents. Recovery is timed from the end of the blow.
 """
 
 from __future__ import annotations

@@ -94,6 +94,15 @@ async def training_worker(target: Target) -> None:
     raise NothingToStrike(f"no run began to train within {TRAINING_S:g} s")
 
 
+async def stuck_engine(target: Target) -> None:
+    """It stands still, as in a call that has no end, and is told to go on by nobody."""
+    victims = target.victims("engine")
+    if not victims:
+        raise NothingToStrike("engine")
+    with suppress(psutil.NoSuchProcess):
+        target.rng.choice(victims).suspend()
+
+
 async def stalled_clients(target: Target) -> None:
     """They send half a request, and no more."""
     url = urlsplit(target.address)
@@ -106,10 +115,12 @@ async def stalled_clients(target: Target) -> None:
 
 
 async def database(target: Target) -> None:
-    """All connections end at once, and what was not written to its log is gone; it starts anew by itself."""
+    """Stopped at once, so that what was not written to its log is gone; started again after a while."""
     if target.database is None:
         raise NothingToStrike("a SQLite file has no processes")
-    target.database.crash()
+    target.database.stop_at_once()
+    await asyncio.sleep(LASTS_S)
+    await asyncio.to_thread(target.database.start)
 
 
 async def full_disk(target: Target) -> None:
@@ -134,6 +145,7 @@ async def clock_step(target: Target) -> None:
 BLOWS: Mapping[str, Callable[[Target], Awaitable[None]]] = {
     "replica": killed("replica"),
     "engine": killed("engine"),
+    "stuck engine": stuck_engine,
     "proxy": killed("proxy"),
     "controller": killed("controller"),
     "aligner": killed("aligner"),

@@ -51,6 +51,14 @@ def role_of(process: psutil.Process) -> str | None:
     return next((role for role, part in ROLES.items() if part in beginning), None)
 
 
+def is_stopped(process: psutil.Process) -> bool:
+    """By SIGSTOP, and not told to go on."""
+    try:
+        return bool(process.status() == psutil.STATUS_STOPPED)
+    except psutil.NoSuchProcess:
+        return False
+
+
 def orphans(processes: Sequence[psutil.Process], root: int) -> list[str]:
     """Those that `root` is no ancestor of, in words."""
     return [

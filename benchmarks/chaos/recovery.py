@@ -12,7 +12,7 @@ from sqlalchemy.exc import DatabaseError
 
 from align.state import Store
 
-from .processes import marked, of_role, orphans
+from .processes import is_stopped, marked, of_role, orphans
 from .supervisor import Supervisor
 
 BACK_S = 120.0
@@ -57,6 +57,8 @@ async def _missing(service: Service) -> str | None:
     for role, number in PROCESSES.items():
         if len(found := of_role(role, marked(service.mark))) != number:
             return f"{len(found)} processes of the {role}"
+        if any(is_stopped(process) for process in found):
+            return f"one process of the {role} stands still"
     if left := orphans(marked(service.mark), service.supervisor.pid):
         return f"orphans: {', '.join(left)}"
     answer = await service.client.post("chat/completions", json=_question())

@@ -14,7 +14,7 @@ from serve.demo.server import free_port
 from serve.drill.questions import Question, questions
 from serve.drill.references import References, references
 from serve.drill.versions import publish_random
-from serve.settings import AlignmentSettings, Settings
+from serve.settings import AlignmentSettings, EngineConfig, Settings
 from tests.postgresql_server import PostgreSQLServer, postgresql_server
 
 from . import disk
@@ -23,6 +23,8 @@ from .processes import mark
 from .supervisor import Supervisor, supervised
 
 NUM_QUESTIONS = 48
+MAX_STEP_S = 20.0
+"""Until an engine that stands still is found out: by default it takes as long as a round may."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ def subject(seed: int, *, has_postgresql: bool = False) -> Iterator[Subject]:
             state=state,
             port=free_port(),
             num_replicas=2,
+            engine=EngineConfig(max_step_s=MAX_STEP_S),
             alignment=alignment,
             database=database.new_database() if database else None,
         )
