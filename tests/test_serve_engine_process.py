@@ -17,6 +17,7 @@ import pytest
 import tiny_models
 import torch
 from engine_world import CONVERSATIONS, IMAGES, Answer, ask, peft_model, save_adapter, submit
+from served import wait_until
 from transformers import AutoModelForImageTextToText
 
 from align.errors import InvalidAdapter
@@ -239,6 +240,16 @@ def test_a_process_that_says_nothing_or_has_ended_is_found_out_and_its_answers_f
     engine.close()
     with pytest.raises(EngineFull, match="is closing"):
         submit(engine, CONVERSATIONS[0])
+
+
+def test_a_process_that_stands_still_is_killed_and_who_waits_for_it_hears_of_it(folder: Path) -> None:
+    engine = EngineProcess(folder, CONFIG.model_copy(update={"max_step_s": 2.0}))
+    answers = [submit(engine, CONVERSATIONS[0], max_tokens=200) for _ in range(3)]
+    os.kill(engine.pid, signal.SIGSTOP)
+    assert "said nothing for" in illness(engine)
+    wait_until(lambda: "has ended" in illness(engine))
+    assert "error" in {answer.wait().finish_reason for answer in answers}
+    engine.close()
 
 
 def illness(engine: EngineProcess) -> str:

@@ -31,5 +31,9 @@ class HostProcess:
         try:
             self._process.wait(patience_s)
         except subprocess.TimeoutExpired:
-            self._process.kill()
+            self.kill()
             self._process.wait()
+
+    def kill(self) -> None:
+        """Without waiting for its end, which one that hangs in a driver may owe for long."""
+        self._process.kill()

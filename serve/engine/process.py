@@ -32,6 +32,9 @@ ERRORS: Mapping[str, type[Exception]] = {one.__name__: one for one in (InvalidAd
 """Those of `Engine.load`; all others are a `ServeError`."""
 ENDED = "the engine's process has ended; the server's log may say why"
 CLOSE_S = 30.0
+CERTAIN_S = 1.0
+"""So long after it was found ill a process is killed if it still is: one that was only stopped together with this one
+says so at once."""
 
 
 @dataclass
@@ -76,6 +79,7 @@ class EngineProcess:
         self._is_closing = self._has_ended = False
         self._illness: str | None = None
         self._heard_at = time.monotonic()
+        self._ill_since: float | None = None
         self._num_generated_tokens = self._num_prompt_tokens = 0
 
         self._reader = threading.Thread(target=self._read, args=(parcels,), name="errata-engine", daemon=True)
@@ -144,11 +148,20 @@ class EngineProcess:
     def check(self) -> None:
         if not self._reader.is_alive():
             raise ServeError(ENDED)
-        if self._illness is not None:
-            raise ServeError(self._illness)
+        reason, now = self._reason_to_give_up(), time.monotonic()
+        if reason is None:
+            self._ill_since = None
+            return
+        self._ill_since = now if self._ill_since is None else self._ill_since
+        if now - self._ill_since > CERTAIN_S:
+            self._host.kill()  # else those who wait for it would hold this replica up for as long as they may
+        raise ServeError(reason)
+
+    def _reason_to_give_up(self) -> str | None:
         silence_s = time.monotonic() - self._heard_at
-        if silence_s > self._config.max_step_s:
-            raise ServeError(f"the engine's process has said nothing for {silence_s:.0f} s")
+        if self._illness is None and silence_s > self._config.max_step_s:
+            return f"the engine's process has said nothing for {silence_s:.0f} s"
+        return self._illness
 
     def close(self) -> None:
         with self._lock:
