@@ -19,7 +19,7 @@ from tests.postgresql_server import PostgreSQLServer
 
 from . import clock, disk
 from .people import People
-from .processes import marked, of_role
+from .processes import is_stopped, marked, of_role
 from .supervisor import Supervisor
 
 LASTS_S = 5.0
@@ -99,8 +99,13 @@ async def stuck_engine(target: Target) -> None:
     victims = target.victims("engine")
     if not victims:
         raise NothingToStrike("engine")
+    victim = target.rng.choice(victims)
     with suppress(psutil.NoSuchProcess):
-        target.rng.choice(victims).suspend()
+        victim.suspend()
+        for _ in range(int(ENDS_S / 0.02)):
+            if is_stopped(victim):
+                return
+            await asyncio.sleep(0.02)
 
 
 async def stalled_clients(target: Target) -> None:
