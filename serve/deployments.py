@@ -5,7 +5,9 @@ The only file that imports ray.serve's API.
 
 from __future__ import annotations
 
+import os
 import re
+import threading
 from typing import Any
 
 import ray
@@ -16,9 +18,12 @@ from ray.util import get_node_ip_address
 
 from .aligner import STOP_S, Aligner
 from .api.app import build_app
-from .errors import SettingsError
+from .errors import EngineEnded, SettingsError
 from .replica import Replica, transformers_engine
 from .settings import Settings, check_shared, check_traces
+
+LEAVE_S = 1.0
+"""For what other requests are doing, such as a correction that is being stored."""
 
 
 class ModelServer:
@@ -36,8 +41,16 @@ class ModelServer:
         return build_app(self._replica)
 
     def check_health(self) -> None:
-        """Raises where only a new process can help; Serve then starts one."""
-        self._replica.check_health()
+        """Raises where only a new process can help; Serve then starts one.
+
+        One whose engine has ended leaves at once: Serve would look twice more before it sends the next request
+        elsewhere, and who is refused fast has the shortest queue.
+        """
+        try:
+            self._replica.check_health()
+        except EngineEnded:
+            threading.Timer(LEAVE_S, os._exit, (1,)).start()
+            raise
 
     async def __del__(self) -> None:
         self._replica.close()

@@ -69,6 +69,10 @@ class NotReady(ServeError):
     pass
 
 
+class EngineEnded(NotReady):
+    """Its process has; nothing but another replica can help."""
+
+
 class DeadlineExceeded(ServeError):
     pass
 

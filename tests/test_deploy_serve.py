@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+import threading
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
@@ -16,8 +18,8 @@ from ray.serve.schema import ServeDeploySchema  # noqa: TID251 - what `serve dep
 from align.config import TrainingConfig
 from align.job import worker_resources
 from serve import deployments
-from serve.deployments import aligner, longest_request_s, model_servers
-from serve.errors import SettingsError
+from serve.deployments import ModelServer, aligner, longest_request_s, model_servers
+from serve.errors import EngineEnded, ServeError, SettingsError
 from serve.settings import AlignmentSettings, Settings
 
 CONFIG = yaml.safe_load((Path(__file__).parent.parent / "deploy" / "serve.yaml").read_text())
@@ -118,3 +120,23 @@ def options(application: Any) -> Any:
 def actor(application: Any) -> dict[str, float]:
     found = application._bound_deployment.ray_actor_options
     return {name: found.get(name, 0) for name in ("num_cpus", "num_gpus")}
+
+
+@pytest.mark.parametrize(
+    ("error", "leaves"),
+    [(EngineEnded("it was killed"), True), (ServeError("behind what is in force"), False)],
+)
+def test_a_replica_leaves_at_once_where_its_engine_has_ended(
+    monkeypatch: pytest.MonkeyPatch, error: ServeError, leaves: bool
+) -> None:
+    """The other ones it lets Serve end, with time for the requests that are under way."""
+    has_left = threading.Event()
+    monkeypatch.setattr(deployments.os, "_exit", lambda status: has_left.set())
+    monkeypatch.setattr(deployments, "LEAVE_S", 0.0)
+
+    def check_health() -> None:
+        raise error
+
+    with pytest.raises(ServeError, match=str(error)):
+        ModelServer.check_health(SimpleNamespace(_replica=SimpleNamespace(check_health=check_health)))
+    assert has_left.wait(20.0 if leaves else 0.2) == leaves

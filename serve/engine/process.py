@@ -19,7 +19,7 @@ from align.conversation import Conversation
 from align.errors import InvalidAdapter
 from align.rendering import Rendered, Renderer
 
-from ..errors import EngineFull, NotReady, ServeError, SettingsError, UnknownAdapter
+from ..errors import EngineEnded, EngineFull, NotReady, ServeError, SettingsError, UnknownAdapter
 from . import wire
 from .admission import check_sampling, prepare
 from .config import EngineConfig
@@ -147,7 +147,7 @@ class EngineProcess:
 
     def check(self) -> None:
         if not self._reader.is_alive():
-            raise ServeError(ENDED)
+            raise EngineEnded(ENDED)
         reason, now = self._reason_to_give_up(), time.monotonic()
         if reason is None:
             self._ill_since = None
