@@ -29,6 +29,8 @@ from .settings import Settings, check_traces
 ENVIRONMENT = {
     # OpenMP threads that spin while they wait starve the other processes of a small machine.
     "OMP_WAIT_POLICY": "PASSIVE",
+    # glibc's malloc has eight arenas a core, and threads by the dozen fill each to its own high-water mark, for hours.
+    "MALLOC_ARENA_MAX": "2",
     "RAY_USAGE_STATS_ENABLED": "0",  # no one asked to be counted
     # By default Ray runs all its workers at low priority; here only training is to yield, and it says so itself.
     "RAY_worker_niceness": "0",

@@ -170,7 +170,7 @@ def test_a_stepped_clock_is_that_of_all_processes_and_of_sqlite_and_times_no_wai
 @pytest.mark.cluster
 def test_a_server_that_is_struck_comes_back_and_has_lost_nothing(tmp_path: Path) -> None:
     """The short form of the benchmark, which `--rounds 1000` has for long."""
-    kinds = ["replica", "stuck engine", "stalled clients", *(["full disk"] if disk.can_be_made() else [])]
+    kinds = ["replica", "stalled clients", *(["full disk"] if disk.can_be_made() else [])]
     file = tmp_path / "chaos.json"
     options = ["--rounds", str(len(kinds)), "--json", str(file), "--kinds", *kinds]
     struck = subprocess.run(
