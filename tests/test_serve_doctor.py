@@ -6,6 +6,7 @@ import json
 import shutil
 import socket
 import sqlite3
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ import psutil
 import pytest
 import torch
 from command_line import Errata, command_line, document
+from fsspec import filesystem
 from records import adapter_row
 from served import listening, serving
 
@@ -171,6 +173,8 @@ def test_a_database_is_looked_at_and_left_as_it_is(settings: Settings) -> None:
 def test_files_of_the_adapter_that_serves_are_compared_with_what_was_published(
     settings: Settings, tmp_path: Path
 ) -> None:
+    """In the store: what is damaged in this machine's own copies, replicas mend by themselves."""
+    settings = settings.model_copy(update={"blobs": f"memory://{uuid.uuid4().hex}"})
     assert files.adapters(settings).found == "none that could be looked at"
     store, blobs = Store(settings.database_url), Blobs(settings.blobs_url, cache=settings.state / "cache")
     assert files.adapters(settings).found == "the base model serves"
@@ -184,9 +188,15 @@ def test_files_of_the_adapter_that_serves_are_compared_with_what_was_published(
     store.rollouts.commit(generation, -1.0)
     store.close()
     assert files.adapters(settings).found == "v0001 as published"
-    (settings.state / "blobs" / "adapters" / "a" / WEIGHTS_FILE).write_bytes(b"other weights")
-    assert files.adapters(settings).standing == "problem"
-    (settings.state / "blobs" / "adapters" / "a" / WEIGHTS_FILE).unlink()
+    (blobs.fetch_folder("adapters/a") / WEIGHTS_FILE).write_bytes(b"other weights")
+    assert files.adapters(settings).found == "v0001 as published"
+
+    published = f"{settings.blobs_url.removeprefix('memory:/')}/adapters/a/{WEIGHTS_FILE}"
+    memory = filesystem("memory")
+    memory.pipe_file(published, b"other weights")
+    damaged = found_by("adapters", lambda: files.adapters(settings))
+    assert (damaged.standing, "restore it from a backup" in damaged.found) == ("problem", True)
+    memory.rm_file(published)
     assert found_by("adapters", lambda: files.adapters(settings)).standing == "problem"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -142,7 +143,7 @@ def read_only(file: Path) -> Iterator[sqlite3.Connection]:
 
 
 def adapters(settings: Settings) -> Finding:
-    """Whether the files of each version that serves are there and unchanged."""
+    """Whether the store holds each version that serves as it was published; replicas mend copies of theirs."""
     from align.adapter_files import adapter_digest
     from align.state import Blobs, Store
 
@@ -155,7 +156,9 @@ def adapters(settings: Settings) -> Finding:
         versions = [version for version in store.rollouts.in_force().versions if version != "base"]
         for version in versions:
             adapter = store.adapters.get(version)
-            if adapter_digest(blobs.fetch_folder(adapter.blob)) != adapter.digest:
+            with tempfile.TemporaryDirectory(prefix="errata-doctor-") as copy:
+                is_whole = adapter_digest(blobs.copy_folder(adapter.blob, Path(copy))) == adapter.digest
+            if not is_whole:
                 return problem(
                     "adapters",
                     f"the files of {version} are not those that were published",
