@@ -36,6 +36,7 @@ class Loader:
         self._fetch = fetch
         self._thread: threading.Thread | None = None
         self._failures: dict[str, tuple[float, str]] = {}
+        self._fetched: dict[str, Path] = {}  # and found whole, while they wait for a slot
 
     @property
     def is_busy(self) -> bool:
@@ -76,6 +77,13 @@ class Loader:
         adapter = self._store.adapters.get(version)
         if adapter.status != "admitted":
             raise InvalidAdapter(f"{version} is {adapter.status}; only an admitted adapter may serve")
-        self._engine.load(version, self._fetch(adapter))
+        folder = self._fetched.pop(version, None)
+        if folder is None or not folder.exists():  # another replica of this machine may have let go of it
+            folder = self._fetch(adapter)
+        try:
+            self._engine.load(version, folder)
+        except EngineFull:
+            self._fetched[version] = folder
+            raise
         self._failures.pop(version, None)
         log.info("adapter loaded", version=version)

@@ -50,6 +50,18 @@ class Cluster:
         self.replicas.append((reconciler, engine, store))
         return reconciler
 
+    def count_fetches(self, reconciler: Reconciler) -> list[str]:
+        """The versions whose files it asks for from now on."""
+        fetched: list[str] = []
+        fetch = reconciler._loader._fetch
+
+        def counted(adapter: Adapter) -> Path:
+            fetched.append(adapter.version)
+            return fetch(adapter)
+
+        reconciler._loader._fetch = counted
+        return fetched
+
     def kill(self, reconciler: Reconciler) -> None:
         """As a process dies: no goodbye, its row stays."""
         reconciler._stop.set()

@@ -120,15 +120,23 @@ def test_missing_files_abandon_the_promotion(cluster: Cluster) -> None:
     assert "not in the blob store, or not whole" in str(cluster.store.rollouts.newest().reason)
 
 
-def test_full_slots_are_waited_for(cluster: Cluster) -> None:
-    adapter_row(cluster.store)
+def test_full_slots_are_waited_for(cluster: Cluster, tmp_path: Path) -> None:
+    """And the files are not fetched and compared at each poll meanwhile, while they are there."""
+    files = tmp_path / "adapter"
+    files.mkdir()
+    adapter_row(cluster.store, blob=str(files))
     engine = FakeEngine(num_slots=0)
-    cluster.add(engine)
+    fetched = cluster.count_fetches(cluster.make(engine))
+    cluster.replicas[0][0].start()
     cluster.propose("v0001")
-    wait_until(engine.is_in_load.is_set)
-    engine.is_in_load.clear()
-    wait_until(engine.is_in_load.is_set)  # asked again
+    for _ in range(3):  # asked again and again
+        engine.is_in_load.clear()
+        wait_until(engine.is_in_load.is_set)
     assert cluster.store.rollouts.newest().status == "preparing"
+    assert fetched == ["v0001"]
+    files.rmdir()  # another replica of this machine let go of it
+    wait_until(lambda: len(fetched) > 1)
+    files.mkdir()
     engine.num_slots = 1
     wait_until(lambda: cluster.live_everywhere("v0001"))
 
