@@ -12,10 +12,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+from align.state.adapters import Adapter
 from align.state.replicas import Replica
 from align.state.rollouts import Rollout
+from align.state.runs import Run
 from benchmarks.chaos import clock, disk
-from benchmarks.chaos.invariants import Sent, answers_by_one_version, corrections_kept, one_truth
+from benchmarks.chaos.invariants import Sent, answers_by_one_version, corrections_kept, one_truth, runs_kept
 from benchmarks.chaos.processes import mark, marked, orphans
 from benchmarks.chaos.report import Report, Stretch, from_json
 from benchmarks.chaos.rounds import Round
@@ -95,6 +97,27 @@ def test_all_replicas_hold_and_say_what_is_in_force() -> None:
     assert one_truth(IN_FORCE, [holds], {"one": (7, "v0001")}) == []
     assert "holds []" in one_truth(IN_FORCE, [holds, lacks], {})[0]
     assert "says (6, 'base')" in one_truth(IN_FORCE, [holds], {"one": (6, "base")})[0]
+
+
+def run(status: str, adapter: str | None = None, reason: str | None = "said") -> Run:
+    return Run("r", 0.0, status, "request", adapter=adapter, reason=reason)
+
+
+def version(name: str) -> Adapter:
+    return Adapter(name, 0.0, "admitted", "digest", "r", "adapters/digest", {})
+
+
+def test_a_run_ends_once_with_one_version_or_a_reason() -> None:
+    admitted, failed = run("admitted", "v0001"), run("failed")
+    assert runs_kept([admitted], [version("v0001")], {"r": "admitted"}) == []
+    assert runs_kept([failed], [], {}) == runs_kept([run("gating")], [], {}) == []
+    assert runs_kept([admitted], [], {}) == [], "the version came after its look"
+    assert "2 runs" in runs_kept([run("running"), run("gating")], [], {})[0]
+    assert "had ended as failed" in runs_kept([run("running")], [], {"r": "failed"})[0]
+    assert "made v0001, v0002" in runs_kept([admitted], [version("v0001"), version("v0002")], {})[0]
+    assert "is gating with None" in runs_kept([run("gating")], [version("v0001")], {})[0]
+    assert "with the version None" in runs_kept([run("refused")], [], {})[0]
+    assert "without a reason" in runs_kept([run("failed", reason=None)], [], {})[0]
 
 
 def test_a_process_whose_parent_was_killed_is_an_orphan() -> None:

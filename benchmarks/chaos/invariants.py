@@ -6,8 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from align.state.adapters import Adapter
 from align.state.replicas import Replica
 from align.state.rollouts import Rollout
+from align.state.runs import JUDGED, UNDER_WAY, Run
 from serve.drill.figures import mixture
 from serve.drill.load import Seen
 from serve.drill.references import References
@@ -81,4 +83,26 @@ def one_truth(
     wrong += [
         f"replica {name} says {said}, on record is {truth}" for name, said in told.items() if said != truth
     ]
+    return wrong
+
+
+def runs_kept(runs: Sequence[Run], adapters: Sequence[Adapter], ended: Mapping[str, str]) -> list[str]:
+    """`adapters` were read before `runs`, and `ended` says how those had ended that had at the look before."""
+    wrong = []
+    if (num_under_way := sum(run.status in UNDER_WAY for run in runs)) > 1:
+        wrong.append(f"{num_under_way} runs are under way at once")
+    versions = {run.id: [one.version for one in adapters if one.run_id == run.id] for run in runs}
+    for run in runs:
+        if run.id in ended and run.status != ended[run.id]:
+            wrong.append(f"run {run.id} had ended as {ended[run.id]} and is {run.status}")
+        if len(versions[run.id]) > 1:
+            wrong.append(f"run {run.id} made {', '.join(versions[run.id])}")
+        if versions[run.id] and run.adapter not in versions[run.id]:
+            wrong.append(
+                f"run {run.id} is {run.status} with {run.adapter}, and {versions[run.id][0]} is of it"
+            )
+        if run.is_ended and (run.adapter is None) == (run.status in JUDGED):
+            wrong.append(f"run {run.id} is {run.status} with the version {run.adapter}")
+        if run.is_ended and run.status not in JUDGED and not run.reason:
+            wrong.append(f"run {run.id} is {run.status} without a reason")
     return wrong

@@ -7,7 +7,7 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import httpx
 from sqlalchemy import select
@@ -15,7 +15,7 @@ from sqlalchemy import select
 from align.state import Store, schema
 
 from .blows import BLOWS, NothingToStrike, Target
-from .invariants import answers_by_one_version, corrections_kept, one_truth
+from .invariants import answers_by_one_version, corrections_kept, one_truth, runs_kept
 from .people import People
 from .recovery import Service, back, told
 from .subject import Subject
@@ -37,6 +37,14 @@ class Round:
     num_answers: int
     num_broken: int  # of these: the ones that did not come to their end
     num_corrections: int  # sent so far
+
+
+@dataclass
+class Known:
+    """From the rounds before: each one looks at all corrections and runs, and tells of what is wrong once."""
+
+    wrong: set[str] = field(default_factory=set)
+    ended: dict[str, str] = field(default_factory=dict)  # runs, and as what
 
 
 async def rounds(
@@ -70,7 +78,7 @@ async def rounds(
             subject.supervisor,
             rng,
         )
-        known: set[str] = set()
+        known = Known()
         async with asyncio.TaskGroup() as group:
             group.create_task(people.work(NUM_STREAMS))
             try:
@@ -86,9 +94,8 @@ async def rounds(
 
 
 async def _round(
-    number: int, kind: str, target: Target, service: Service, subject: Subject, known: set[str]
+    number: int, kind: str, target: Target, service: Service, subject: Subject, known: Known
 ) -> Round:
-    """`known` is what was wrong with corrections before: each round looks at all of them, and tells of it once."""
     people = target.people
     people.is_promoting = True
     await asyncio.sleep(target.rng.uniform(0.5, LONGEST_PAUSE_S))
@@ -105,10 +112,15 @@ async def _round(
     people.is_promoting = False
     violations += await _truth(service)
     seen = people.take()
-    token_ids, adapters = _records(subject.store, [str(one.response_id) for one in seen if one.response_id])
-    violations += answers_by_one_version(seen, subject.references, token_ids, adapters)
-    wrong = set(corrections_kept(people.ledger, _stored(subject.store))) - known
-    known |= wrong
+    token_ids, versions = _records(subject.store, [str(one.response_id) for one in seen if one.response_id])
+    violations += answers_by_one_version(seen, subject.references, token_ids, versions)
+    adapters, runs = subject.store.adapters.all(), subject.store.runs.recent()
+    wrong = {
+        *corrections_kept(people.ledger, _stored(subject.store)),
+        *runs_kept(runs, adapters, known.ended),
+    } - known.wrong
+    known.wrong |= wrong
+    known.ended |= {run.id: run.status for run in runs if run.is_ended}
     violations += sorted(wrong)
     num_broken = sum(one.failure is not None for one in seen)
     return Round(number, kind, recovery_s, tuple(violations), len(seen), num_broken, len(people.ledger))
