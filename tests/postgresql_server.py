@@ -32,6 +32,7 @@ class PostgreSQLServer:
     def __init__(self, address: str, port: int, command: list[str], user: str | None, folder: Path) -> None:
         self.address, self.port, self._number = address, port, 0
         self._command, self._user, self._folder = command, user, folder
+        self._env = dict(os.environ)  # of each start: a mark of who stops it is not for this server
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -44,7 +45,7 @@ class PostgreSQLServer:
         log = self._folder / "log"
         with log.open("ab") as out:
             self._process = subprocess.Popen(
-                self._command, user=self._user, cwd=self._folder, stdout=out, stderr=out
+                self._command, user=self._user, cwd=self._folder, env=self._env, stdout=out, stderr=out
             )
         deadline = time.monotonic() + START_S
         while not self.answers():
