@@ -70,7 +70,7 @@ class NotReady(ServeError):
 
 
 class EngineEnded(NotReady):
-    """Its process has; nothing but another replica can help."""
+    """Of a replica: its engine's process is gone, and nothing but another replica can help."""
 
 
 class DeadlineExceeded(ServeError):

@@ -37,6 +37,8 @@ class Reading:
 
 @dataclass(frozen=True)
 class FailedReading:
+    """Why there is none, and when (monotonic) it was asked for."""
+
     error: Exception
     at: float
 

@@ -36,7 +36,7 @@ from serve.settings import AlignmentSettings, Settings
 pytestmark = pytest.mark.cluster
 
 NUM_CORRECTIONS = 200
-SCENES = [sample_scene("honest", "test", index) for index in range(16)]
+SCENES = [sample_scene("honest", "test", index) for index in range(40)]
 
 
 @dataclass

@@ -169,7 +169,8 @@ def test_a_slow_load_is_no_death(cluster: Cluster) -> None:
         }
 
     loading = heartbeats()
-    wait_until(lambda: heartbeats()["replica-1"] > loading["replica-1"])
+    # it is heard of after the time for which one that was silent since it began would be waited for
+    wait_until(lambda: heartbeats()["replica-1"] > loading["replica-1"] + PATIENT.dead_after_s, 60.0)
     assert cluster.store.rollouts.newest().status == "preparing"
     assert heartbeats().keys() == {"replica-0", "replica-1"}
     assert cluster.live_everywhere("base")

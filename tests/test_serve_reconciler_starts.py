@@ -212,12 +212,25 @@ def test_a_replica_is_not_behind_because_the_database_is_away(
 
 
 def test_a_replica_whose_reading_of_the_database_has_no_end_asks_for_a_new_process(
-    replica: tuple[Reconciler, FakeEngine, Store], clock: Clock
+    replica: tuple[Reconciler, FakeEngine, Store], clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reconciler, _, _ = replica
-    assert not is_behind(reconciler, 5, clock)
+    reconciler, _, store = replica
+    is_reading, is_let_on, desired = threading.Event(), threading.Event(), store.rollouts.desired
+
+    def read_on() -> Desired:
+        is_reading.set()
+        assert is_let_on.wait(60.0)
+        return desired()
+
+    monkeypatch.setattr(store.rollouts, "desired", read_on)
+    poll = threading.Thread(target=reconciler._poll)
+    poll.start()
+    assert is_reading.wait(20.0)
+    assert not is_behind(reconciler, 0, clock)
     clock.ahead_s += LONGEST_BEHIND_S + 1
     assert is_behind(reconciler, 0, clock)
+    is_let_on.set()
+    poll.join()
 
 
 def test_a_stopped_replica_leaves_the_list_and_is_not_healthy(cluster: Cluster) -> None:

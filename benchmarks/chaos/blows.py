@@ -123,7 +123,7 @@ async def database(target: Target) -> None:
     """Stopped at once, so that what was not written to its log is gone; started again after a while."""
     if target.database is None:
         raise NothingToStrike("a SQLite file has no processes")
-    target.database.stop_at_once()
+    await asyncio.to_thread(target.database.stop_at_once)
     await asyncio.sleep(LASTS_S)
     await asyncio.to_thread(target.database.start)
 
