@@ -94,12 +94,12 @@ class World:
 
 @pytest.fixture(scope="module", params=ALL)
 def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    world = World(request.param, tmp_path_factory.mktemp(request.param))
+    world = World(request.param, tmp_path_factory.mktemp(request.param), max_prefill_tokens=64)
     yield world
     world.engine.close()
 
 
-# eight prompts; the last is longer than Gemma's window
+# eight prompts; the last is longer than Gemma's window, and than what is read in a step
 requests = st.lists(
     st.tuples(st.integers(0, 7), st.sampled_from(VERSIONS), st.integers(0, 6)), min_size=2, max_size=9
 )

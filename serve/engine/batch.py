@@ -12,10 +12,11 @@ from torch import Tensor
 
 from .failure import NOT_FINITE, is_device_lost, reason
 from .logprobs import Scored, log_probabilities
+from .long_prompts import LongPrompt
 from .protocol import Delta, ScoredToken, TokenLogprobs
 from .runner import Runner
 from .sampling import Row, sample
-from .scheduler import Plan
+from .scheduler import Part, Plan
 from .sequence import Sequence
 from .vocabulary import Vocabulary
 
@@ -26,23 +27,34 @@ Forward: TypeAlias = Callable[[tuple[Sequence, ...], int], Tensor]
 
 
 class Batch:
-    """Rows stay without gaps: where one ends, the last takes its place."""
+    """Rows stay without gaps: where one ends, the last takes its place. A prompt that is read in parts is in the last
+    row of the memory until it is read.
+    """
 
     def __init__(self, runner: Runner, vocabulary: Vocabulary) -> None:
         self.sequences: list[Sequence] = []  # by row
+        self._long: LongPrompt | None = None
+        self._last_row = runner.capacity.num_sequences - 1
         self.is_device_lost = False
         """Whether the device failed in a way that only a new process can mend."""
         self._runner = runner
         self._vocabulary = vocabulary
 
+    @property
+    def long(self) -> Sequence | None:
+        """Whose prompt is being read in parts."""
+        return None if self._long is None else self._long.sequence
+
     def step(self, plan: Plan) -> list[tuple[Sequence, Delta]]:
         """Every running sequence's next token and every newcomer's first; those that ended are gone from the batch."""
         deltas = self._advance(self._runner.decode, plan.decode, 0)
+        begun = [] if plan.part is None else self._read_on(plan.part)
         first_row = len(self.sequences)
         self.sequences += plan.prefill
+        begun += self._advance(self._runner.prefill, plan.prefill, first_row)
         deltas += [
             (sequence, replace(delta, num_reused_tokens=sequence.num_reused_tokens))
-            for sequence, delta in self._advance(self._runner.prefill, plan.prefill, first_row)
+            for sequence, delta in begun
         ]
         for sequence, delta in deltas:
             if delta.finish_reason == "error":
@@ -55,6 +67,8 @@ class Batch:
 
     def remove(self, sequence: Sequence) -> None:
         """Free a sequence's row; nothing if it has none."""
+        if sequence is self.long:
+            self._long = None
         if sequence not in self.sequences:
             return
         row = self.sequences.index(sequence)
@@ -65,10 +79,31 @@ class Batch:
 
     def clear(self) -> None:
         """Free all rows."""
-        num_rows = len(self.sequences)
+        rows = {*range(len(self.sequences)), self._last_row}
         self.sequences.clear()
-        for row in range(num_rows):
+        self._long = None
+        for row in rows:
             self._runner.clear(row)
+
+    def _read_on(self, part: Part) -> list[tuple[Sequence, Delta]]:
+        """Its first token, where the prompt is read now."""
+        sequence = part.sequence
+        try:
+            if self._long is None:
+                self._long = self._runner.begin_long(sequence, self._last_row)
+            logits = self._long.read(part.num_tokens)
+            if logits is None:
+                return []
+            [(_, delta)] = self._append_tokens(logits, [sequence])
+        except Exception as error:
+            delta = self._failed(sequence, error)
+        self._long = None
+        row = len(self.sequences)
+        self._runner.move(self._last_row, row, sequence.prompt.num_tokens)
+        if delta.finish_reason == "error":
+            self._runner.clear(self._last_row)
+        self.sequences.append(sequence)
+        return [(sequence, delta)]
 
     def _advance(
         self, forward: Forward, sequences: tuple[Sequence, ...], first_row: int

@@ -45,7 +45,8 @@ class EngineConfig(BaseModel):
     max_prefill_tokens: int = Field(
         default=1024,
         ge=1,
-        description="Prompt tokens read in a step before running sequences get their next; one prompt always fits.",
+        description="Prompt tokens read in a step, before running sequences get their next; a longer prompt is read in "
+        "as many steps as it takes.",
     )
     max_step_s: float = Field(
         default=120.0,

@@ -200,12 +200,18 @@ class TransformersEngine:
         self._drop_cancelled()
         with self._condition:
             plan = schedule(
-                self._waiting.values(), self._batch.sequences, self._num_rows, self._config.max_prefill_tokens
+                self._waiting.values(),
+                self._batch.sequences,
+                self._batch.long,
+                self._num_rows,
+                self._config.max_prefill_tokens,
             )
-            for sequence in plan.prefill:
-                del self._waiting[sequence.sequence_id]
+            for sequence in plan.begun:
+                self._waiting.pop(sequence.sequence_id, None)
         deltas = self._batch.step(plan)
-        self._num_prompt_tokens += sum(sequence.prompt.num_tokens for sequence in plan.prefill)
+        self._num_prompt_tokens += sum(
+            sequence.prompt.num_tokens for sequence in plan.begun if sequence is not self._batch.long
+        )
         self._num_generated_tokens += sum(len(delta.token_ids) for _, delta in deltas)
         self._emit(deltas)
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .cache import SlotCache
+from .sequence import Sequence
 from .slotted_linear import Routing
 from .window import FULL, SLIDING, Window
 
@@ -26,12 +27,36 @@ class Tokens:
     """As in `Sequence`."""
 
 
+@dataclass(frozen=True)
+class Placed:
+    sequence: Sequence
+    row: int
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What a decoder is given for one prompt, its images in their places."""
+
+    embeddings: Tensor  # (1, T, D)
+    position_ids: Tensor | None  # (..., 1, T), where the model does not leave them to its decoder
+
+    @property
+    def num_tokens(self) -> int:
+        return self.embeddings.shape[1]
+
+    def part(self, start: int, end: int) -> Embedded:
+        positions = self.position_ids
+        return Embedded(
+            self.embeddings[:, start:end], None if positions is None else positions[..., start:end]
+        )
+
+
 class Forward:
     """Rows may differ in all that `Tokens` says: what is shorter is padded, where no other token sees it."""
 
     def __init__(self, model: Any, cache: SlotCache, routing: Routing, window: Window | None) -> None:
-        self._model, self._cache, self._routing = model, cache, routing
-        self._window = window
+        self._model, self._decoder = model, model.get_decoder()
+        self._cache, self._routing, self._window = cache, routing, window
 
     def __call__(self, rows: Ordered[Tokens]) -> Tensor:
         """Logits (B, V) of what follows each row's last token."""
@@ -56,6 +81,20 @@ class Forward:
             attention_mask=self._mask(past, places),
             position_ids=places + offsets,
             past_key_values=self._cache,
+        )
+
+    def read_embedded(self, placed: Placed, num_held: int, part: Embedded) -> None:
+        """Read what is no longer tokens behind the first `num_held` of a sequence's row."""
+        device = self._model.device
+        places = self._cache.places(torch.tensor([[num_held]], device=device), part.num_tokens)
+        past = self._cache.select([placed.row], [num_held], places)
+        self._routing.set([placed.sequence.slot], device)
+        self._decoder(
+            inputs_embeds=part.embeddings,
+            attention_mask=self._mask(past, places),
+            position_ids=places if part.position_ids is None else part.position_ids,
+            past_key_values=self._cache,
+            use_cache=True,
         )
 
     def _mask(self, past: Tensor, places: Tensor) -> Tensor | dict[str, Tensor]:

@@ -19,10 +19,10 @@ from align.rendering import Rendered
 from .agreement import agree
 from .cache import SlotCache
 from .failure import is_device_lost, is_out_of_memory
-from .forward import Forward, Tokens
+from .forward import Forward, Placed, Tokens
 from .prefixes import BLOCK, Prefixes, Reading
 from .sequence import Sequence
-from .whole_prompts import UNFIT, Placed, WholePrompts, groups
+from .whole_prompts import UNFIT, WholePrompts, groups
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class Reader:
 
     def _read_now(self, placed: list[Placed], alike: set[int], logits: dict[int, Tensor]) -> list[Placed]:
         """All but those of the rows `alike` that share nothing yet, which are returned."""
-        shared = {one.row: self._shared(one) for one in placed}
+        shared = {one.row: self.shared(one) for one in placed}
         rests = [Rest(one, *found) for one in placed if (found := shared[one.row]) is not None]
         whole = [one for one in placed if shared[one.row] is None and one.row not in alike]
         later = [one for one in placed if shared[one.row] is None and one.row in alike]
@@ -63,7 +63,7 @@ class Reader:
             logits |= zip((rest.placed.row for rest in together), self._read_rests(together), strict=True)
         for one in placed:
             if one.row in logits and torch.isfinite(logits[one.row]).all():
-                self._keep(one)
+                self.keep(one)
         return later
 
     def _alike(self, placed: list[Placed]) -> set[int]:
@@ -78,7 +78,8 @@ class Reader:
             seen.add(beginning)
         return rows
 
-    def _shared(self, one: Placed) -> tuple[Reading, int] | None:
+    def shared(self, one: Placed) -> tuple[Reading, int] | None:
+        """What was read before of how many of its first tokens, if it is exact to go on from there."""
         prompt = one.sequence.prompt
         has_images = bool(prompt.image_ids)
         if self._is_exact.get(has_images) is False:
@@ -95,9 +96,8 @@ class Reader:
         return shared if self._is_exact[has_images] else None
 
     def _holds_all_images(self, prompt: Rendered, num_tokens: int) -> bool:
-        if not prompt.image_ids:
-            return True
-        return self._image_token_id is not None and self._image_token_id not in prompt.input_ids[num_tokens:]
+        end = end_of_images(prompt, self._image_token_id)
+        return end is not None and end <= num_tokens
 
     def _agrees(self, rest: Rest) -> bool | None:
         """Whether it scores alike whole and in parts; None where its scores are not finite, or memory short."""
@@ -124,17 +124,31 @@ class Reader:
 
     def _read_rests(self, rests: Ordered[Rest]) -> Tensor:  # (B, V)
         for rest in rests:
-            self._cache.fill(rest.placed.row, rest.reading.layers, rest.num_shared)
-            rest.placed.sequence.position_offset = rest.reading.position_offset
-            rest.placed.sequence.num_reused_tokens = rest.num_shared
+            self.fill(rest.placed, rest.reading, rest.num_shared)
         return self._forward([rest.tokens for rest in rests])
 
-    def _keep(self, one: Placed) -> None:
+    def fill(self, one: Placed, reading: Reading, num_shared: int) -> None:
+        """Put what was read before into its row."""
+        self._cache.fill(one.row, reading.layers, num_shared)
+        one.sequence.position_offset = reading.position_offset
+        one.sequence.num_reused_tokens = num_shared
+
+    def keep(self, one: Placed) -> None:
+        """Remember what its row holds of its prompt."""
         sequence, prompt = one.sequence, one.sequence.prompt
         key = (sequence.version, prompt.input_ids, prompt.image_ids)
         if self._prefixes.is_on and not self._prefixes.has(*key):
             layers = self._cache.copy(one.row, prompt.num_tokens)
             self._prefixes.keep(Reading(*key, layers, sequence.position_offset))
+
+
+def end_of_images(prompt: Rendered, image_token_id: int | None) -> int | None:
+    """How many of its first tokens hold all its images; None where that cannot be seen."""
+    if not prompt.image_ids:
+        return 0
+    if image_token_id not in prompt.input_ids:
+        return None
+    return prompt.num_tokens - prompt.input_ids[::-1].index(image_token_id)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from .cache import SlotCache
 from .capacity import capacity
 from .config import EngineConfig
 from .device import cache_bytes
-from .forward import Forward, Tokens
+from .forward import Forward, Placed, Tokens
+from .long_prompts import LongPrompt, LongPrompts
 from .prefixes import Prefixes
 from .reader import Reader
 from .sequence import Sequence
@@ -54,6 +55,8 @@ class Runner:
         whole = WholePrompts(model, self._image_features, self._cache, self._routing, probe_ids[0])
         self._prefixes = Prefixes(prefix_bytes)
         self._reader = Reader(model, whole, self._forward, self._cache, self._prefixes)
+        image_token_id = getattr(model.config, "image_token_id", None)
+        self._long_prompts = LongPrompts(self.model_name, image_token_id, whole, self._reader, self._forward)
 
     @property
     def cache_bytes(self) -> int:
@@ -72,6 +75,10 @@ class Runner:
     def prefill(self, sequences: tuple[Sequence, ...], first_row: int) -> Tensor:
         """Read prompts into rows `first_row`, `first_row` + 1, ...; logits (B, V) of their first answer tokens."""
         return self._reader.read(sequences, first_row)
+
+    def begin_long(self, sequence: Sequence, row: int) -> LongPrompt:
+        """Read nothing yet of a prompt that is to be read in parts, into this row."""
+        return self._long_prompts.begin(Placed(sequence, row))
 
     def decode(self, sequences: tuple[Sequence, ...], first_row: int = 0) -> Tensor:
         """Logits (B, V) of the next token of the sequences in rows `first_row`, `first_row` + 1, ..."""

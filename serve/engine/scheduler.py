@@ -9,26 +9,53 @@ from .sequence import Sequence
 
 
 @dataclass(frozen=True)
+class Part:
+    sequence: Sequence
+    num_tokens: int
+
+
+@dataclass(frozen=True)
 class Plan:
     prefill: tuple[Sequence, ...]
     """Read their prompts, together where they can be, and sample their first tokens."""
     decode: tuple[Sequence, ...]
     """Sample their next tokens, all together."""
+    part: Part | None = None
+    """Read on in the one prompt that is too long for a step, and sample its first token if that was the rest."""
+
+    @property
+    def begun(self) -> tuple[Sequence, ...]:
+        """Whose prompts are read in this step, wholly or on."""
+        return self.prefill if self.part is None else (self.part.sequence, *self.prefill)
 
 
 def schedule(
-    waiting: Iterable[Sequence], running: Iterable[Sequence], num_rows: int, max_prefill_tokens: int
+    waiting: Iterable[Sequence],
+    running: Iterable[Sequence],
+    long: Sequence | None,
+    num_rows: int,
+    max_prefill_tokens: int,
 ) -> Plan:
-    """First come, first served. Running sequences get a token in every step; `max_prefill_tokens` bounds how long
-    newcomers make them wait, but the first in the queue is read whenever there is a place, however long it is.
+    """First come, first served. Running sequences get a token in every step, and `max_prefill_tokens` bounds how long
+    prompts make them wait: one that is longer is read in several steps, and only one such at a time, `long`.
     """
     decode = tuple(running)
-    num_free = num_rows - len(decode)
+    num_free = num_rows - len(decode) - (long is not None)
+    num_left = max_prefill_tokens
+    part = None
+    if long is not None:
+        part = Part(long, min(long.num_unread, num_left))
+        num_left -= part.num_tokens
     prefill: list[Sequence] = []
-    num_tokens = 0
     for sequence in waiting:
-        num_tokens += sequence.prompt.num_tokens
-        if len(prefill) == num_free or (prefill and num_tokens > max_prefill_tokens):
+        if len(prefill) == num_free:
+            break
+        num_tokens = sequence.num_unread
+        if num_tokens > max_prefill_tokens and part is None and num_left > 0:
+            part = Part(sequence, num_left)
+            break
+        if num_tokens > num_left:
             break
         prefill.append(sequence)
-    return Plan(tuple(prefill), decode)
+        num_left -= num_tokens
+    return Plan(tuple(prefill), decode, part)

@@ -35,6 +35,8 @@ class Sequence:
         self.version = version
         self.slot = slot
         self.on_delta = on_delta
+        self.num_read = 0
+        """Tokens of a prompt that is too long for one step which are read."""
         self.position_offset = 0
         """What a model that counts images otherwise than by tokens adds to the position of a sampled token."""
         self.num_reused_tokens = 0
@@ -51,6 +53,10 @@ class Sequence:
         self.draw = self._random.random()
         """In [0, 1), for the next token; of this sequence's own generator, whatever else is in the batch."""
         self._counts: Counter[int] = Counter()  # of penalised tokens
+
+    @property
+    def num_unread(self) -> int:
+        return self.prompt.num_tokens - self.num_read
 
     @property
     def num_cached(self) -> int:

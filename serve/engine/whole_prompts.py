@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence as Ordered
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache
+from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from align.image_features import ImageFeatures
 from align.logprobs import join_tensors
@@ -22,22 +22,17 @@ from align.logprobs import join_tensors
 from .agreement import agree
 from .cache import SlotCache
 from .failure import is_device_lost, is_out_of_memory
-from .forward import last_logits
-from .sequence import Sequence
+from .forward import Embedded, Placed, last_logits
 from .slotted_linear import Routing
 
 logger = logging.getLogger(__name__)
 
 UNFIT = (RuntimeError, TypeError, ValueError, KeyError, IndexError, AttributeError)
 """What a model raises that is not made for inputs of this form."""
+CUT_OR_MADE_ANEW = ("inputs_embeds", "position_ids", "attention_mask", "past_key_values", "cache_position")
+"""Of what a decoder is given, what a part of a prompt has a part of, or its own."""
 MAX_PADDING = 1 / 3
 """Of what is read together, the share that may be padding."""
-
-
-@dataclass(frozen=True)
-class Placed:
-    sequence: Sequence
-    row: int
 
 
 class WholePrompts:
@@ -103,7 +98,44 @@ class WholePrompts:
             agree(*scores) for scores in zip(torch.split(together, 1), torch.split(alone, 1), strict=True)
         )
 
+    def embed(self, placed: Placed) -> Embedded | None:
+        """What the decoder would be given, which reads nothing yet; None where that is more than can be cut.
+
+        Notes the sequence's `position_offset`.
+        """
+        decoder, given = self._model.get_decoder(), {}
+
+        def take(**inputs: Any) -> BaseModelOutputWithPast:
+            given.update(inputs)
+            return BaseModelOutputWithPast(inputs["inputs_embeds"])
+
+        decoder.forward = take
+        try:
+            self._model(**self._inputs([placed]), use_cache=False, logits_to_keep=1)
+        finally:
+            del decoder.forward
+        self._note_offsets([placed])
+        others = [value for name, value in given.items() if name not in CUT_OR_MADE_ANEW]
+        if any(isinstance(value, Tensor | list | tuple) for value in others) or _sees_ahead(
+            given["attention_mask"]
+        ):
+            return None
+        return Embedded(given["inputs_embeds"], given.get("position_ids"))
+
     def _forward(self, placed: Ordered[Placed]) -> Tensor:
+        cache = DynamicCache()
+        self._routing.set([one.sequence.slot for one in placed], self._model.device)
+        logits = last_logits(
+            self._model,
+            [one.sequence.prompt.num_tokens for one in placed],
+            past_key_values=cache,
+            **self._inputs(placed),
+        )
+        self._cache.write([one.row for one in placed], cache)
+        self._note_offsets(placed)
+        return logits
+
+    def _inputs(self, placed: Ordered[Placed]) -> dict[str, Any]:
         device, dtype = self._model.device, self._model.dtype
         prompts, features = self._image_features.replace_pixels([one.sequence.prompt for one in placed])
         lengths = [prompt.num_tokens for prompt in prompts]
@@ -117,24 +149,29 @@ class WholePrompts:
         }
         if hasattr(self._inner, "rope_deltas"):  # Qwen-VL keeps those of the last prompts
             self._inner.rope_deltas = None
-        self._routing.set([one.sequence.slot for one in placed], device)
-        cache = DynamicCache()
-        logits = last_logits(
-            self._model,
-            lengths,
-            input_ids=input_ids,
-            attention_mask=torch.ones_like(input_ids),  # what is padded is seen by padding alone
-            past_key_values=cache,
+        return {
+            "input_ids": input_ids,
+            "attention_mask": torch.ones_like(input_ids),  # what is padded is seen by padding alone
             **tensors,
             **features,
-        )
-        self._cache.write([one.row for one in placed], cache)
+        }
+
+    def _note_offsets(self, placed: Ordered[Placed]) -> None:
         deltas = getattr(self._inner, "rope_deltas", None)
         offsets = [0] * len(placed) if deltas is None else deltas.flatten().tolist()
         for one, offset in zip(placed, offsets, strict=True):
             one.sequence.position_offset = int(offset)
             one.sequence.num_reused_tokens = 0
-        return logits
+
+
+def _sees_ahead(mask: Tensor | dict[str, Tensor] | None) -> bool:
+    """Whether a token sees one behind it, as those of an image do in some models."""
+    masks = mask.values() if isinstance(mask, dict) else [mask]
+    return any(_allowed(one).triu(1).any() for one in masks if one is not None and one.ndim == 4)
+
+
+def _allowed(mask: Tensor) -> Tensor:  # (B, 1, T, L)
+    return mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
 
 
 def _likeness(one: Placed) -> tuple[bool, int]:
