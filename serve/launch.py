@@ -60,7 +60,9 @@ def check(settings: Settings) -> None:
         )
     check_port(settings.host, settings.port)
     check_traces(settings)
-    check_model(settings)
+    from .engine.loading import check_model  # torch, for the one of several commands that needs it
+
+    check_model(settings.model)
 
 
 def check_port(host: str, port: int) -> None:
@@ -72,22 +74,6 @@ def check_port(host: str, port: int) -> None:
             raise SettingsError(
                 f"cannot listen on {host}:{port}: {error.strerror}; choose another --port"
             ) from error
-
-
-def check_model(settings: Settings) -> None:
-    from transformers import AutoConfig
-    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
-
-    try:
-        config = AutoConfig.from_pretrained(settings.model)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise SettingsError(f"cannot read the model {settings.model!r}: {reason}") from error
-    if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
-        raise SettingsError(
-            f"{settings.model!r} is a {config.model_type}, not a vision-language model that transformers loads "
-            "with AutoModelForImageTextToText"
-        )
 
 
 @contextmanager

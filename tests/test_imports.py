@@ -62,6 +62,7 @@ def test_the_contracts_are_kept_where_imports_point_down(house: Path) -> None:
         ("align/gate.py", "import serve.api", "align knows nothing of HTTP"),
         ("align/gate.py", "def late() -> None:\n    import fastapi", "align knows nothing of HTTP"),
         ("serve/chat.py", "from errata import client", "serve knows nothing of its clients"),
+        ("serve/chat.py", "def late() -> None:\n    from torch import nn", "the engine alone knows torch"),
         ("errata/client.py", "from align import spans", "the Python client needs neither"),
         ("errata/client.py", "import torch", "the Python client needs neither"),
         ("align/state/runs.py", "from ..tensors import cosine", "start without torch"),

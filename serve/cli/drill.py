@@ -18,7 +18,7 @@ from ..errors import SettingsError
 from .complaints import NO
 from .connection import api_address
 from .options import AsJson, Key
-from .output import print_json, speaker
+from .output import print_json, speaker, without_progress_bars
 
 if TYPE_CHECKING:
     from ..drill.plan import Plan
@@ -44,15 +44,14 @@ def drill(
 
     Exits with 1 where a request failed or an answer was not wholly by the version that it names.
     """
+    without_progress_bars()
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-    from transformers.utils import logging
 
     from ..drill.drill import drill
     from ..drill.plan import Plan
     from ..drill.report import table
     from ..launch import end_by_exception_on_sigterm
 
-    logging.disable_progress_bar()
     end_by_exception_on_sigterm()
     plan = Plan(swaps, streams, replicas, seed=seed)
     plan = plan.quick() if quick else plan

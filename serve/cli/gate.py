@@ -14,7 +14,7 @@ from ..errors import SettingsError
 from .complaints import NO
 from .connection import connect
 from .options import DEFAULT_URL, AsJson, Config, Key, StateOrConfig, Url
-from .output import aside, console, print_json
+from .output import aside, console, print_json, without_progress_bars
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -71,8 +71,8 @@ def gate(
 def _judged_again(
     version: str, against: str | None, state: Path | None, config: Config, model: str | None
 ) -> dict[str, Any]:
-    from transformers.utils import logging
 
+    without_progress_bars()
     from align.gate.report import without_nan
     from align.rejudgement import rejudge
     from align.state import Blobs
@@ -80,7 +80,6 @@ def _judged_again(
     from .server import read_settings
     from .state import existing_store
 
-    logging.disable_progress_bar()
     warnings.simplefilter("ignore", FutureWarning)  # of libraries among themselves: nothing for users to do
     settings = read_settings(config, {"state": state}, None)
     store = existing_store(settings)

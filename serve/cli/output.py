@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -19,6 +20,11 @@ aside = Console(stderr=True)
 def speaker(as_json: bool) -> Console:
     """For what is said on the way to the result."""
     return aside if as_json else console
+
+
+def without_progress_bars() -> None:
+    """Of models that are loaded; asked before anything imports transformers, which looks once."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
 def print_json(value: Any) -> None:

@@ -23,7 +23,7 @@ ACTIVE_KEYS = "SELECT count(*) FROM keys WHERE revoked IS NULL"
 
 def model(settings: Settings) -> Finding:
     """Its files, and whether Errata can serve what they say."""
-    from ..launch import check_model
+    from ..engine.loading import check_model
 
     folder = model_folder(settings.model)
     if folder is None:
@@ -34,7 +34,7 @@ def model(settings: Settings) -> Finding:
             f"{settings.model} is not on this machine yet",
             f"it is fetched at the first start; now: hf download {settings.model}",
         )
-    check_model(settings)
+    check_model(settings.model)
     if missing := missing_weights(folder):
         return problem("model", f"{folder} lacks {', '.join(missing)}", "copy or download the model again")
     return good("model", f"{settings.model_name}, {weight_bytes(settings.model) / MIB:,.0f} MiB in {folder}")

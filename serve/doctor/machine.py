@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
+from ..errors import SettingsError
 from ..settings import Settings
 from .finding import Finding, good, problem, warning
 
@@ -47,23 +48,20 @@ def _unmet(distribution: str) -> Iterator[str]:
 
 def device(settings: Settings) -> Finding:
     """Where the model would run, and whether a GPU stays unused."""
-    import torch
+    from ..engine.device import chosen_gpu, cores, has_usable_gpu
 
-    from ..engine.device import cores, torch_device
-
-    chosen = torch_device(settings.engine)
-    if chosen.type == "cuda":
-        if not torch.cuda.is_available():
-            return problem(
-                "device", f"{chosen} is asked for, and torch sees none", "set engine.device to auto or cpu"
-            )
-        free, total = torch.cuda.mem_get_info(chosen)
-        name = torch.cuda.get_device_name(chosen)
-        return good("device", f"{name}, {free / GIB:.1f} of {total / GIB:.1f} GiB free")
-    if _has_nvidia_driver() and not torch.cuda.is_available():
+    try:
+        gpu = chosen_gpu(settings.engine)
+    except SettingsError as error:
+        return problem("device", str(error), "set engine.device to auto or cpu")
+    if gpu is not None:
+        free, total = gpu.free_bytes / GIB, gpu.total_bytes / GIB
+        return good("device", f"{gpu.name}, {free:.1f} of {total:.1f} GiB free")
+    if _has_nvidia_driver() and not has_usable_gpu():
+        version = metadata.version("torch")
         return warning(
             "device",
-            f"CPU, {cores()} cores, although there is an NVIDIA driver: torch {torch.__version__} cannot use it",
+            f"CPU, {cores()} cores, although there is an NVIDIA driver: torch {version} cannot use it",
             "install a build of torch for it: TORCH_INDEX=https://download.pytorch.org/whl/cu128 make setup",
         )
     return good("device", f"CPU, {cores()} cores")

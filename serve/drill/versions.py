@@ -2,42 +2,22 @@
 
 from __future__ import annotations
 
-import copy
-import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
-from transformers import AutoModelForImageTextToText
-
-from align.adapter import attach_adapter, save_adapter
-from align.config import LoraSettings
+from align.adapter import save_adapter
+from align.random_adapters import random_adapters
 from align.state import Adapter, Blobs, Store
 
 NUM_VERSIONS = 4
 """With fewer than three, live and previous would be all there are, and a swap would load nothing."""
 
-RANK, SCALE = 8, 0.1
-"""Of normal weights in B; large enough that greedy answers differ from the first words on."""
-
 
 def publish_random(model: str, store: Store, blobs: Blobs, seed: int) -> list[Adapter]:
     """Into a store of the drill's own; never into one that serves people."""
-    base = AutoModelForImageTextToText.from_pretrained(model)
-    return [_publish(_random(base, seed + number), model, store, blobs) for number in range(NUM_VERSIONS)]
-
-
-def _random(base: Any, seed: int) -> Any:
-    torch.manual_seed(seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers for what is deprecated there
-        adapted = attach_adapter(copy.deepcopy(base), LoraSettings(rank=RANK, alpha=RANK))
-    with torch.no_grad():
-        for name, weights in adapted.named_parameters():
-            if ".lora_B." in name:
-                weights.normal_(std=SCALE)
-    return adapted
+    adapters = random_adapters(model, range(seed, seed + NUM_VERSIONS))
+    return [_publish(adapted, model, store, blobs) for adapted in adapters]
 
 
 def _publish(adapted: Any, model: str, store: Store, blobs: Blobs) -> Adapter:

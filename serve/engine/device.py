@@ -3,15 +3,38 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 
 import psutil
 import torch
 
+from ..errors import SettingsError
 from .config import EngineConfig
 
 SMALL_MODEL = 50_000_000
 """Weights below which several threads of one operation wait for each other longer than they work."""
 MAX_CPU_CACHE_BYTES = 4 * 2**30
+
+
+@dataclass(frozen=True)
+class GPU:
+    name: str
+    free_bytes: int
+    total_bytes: int
+
+
+def has_usable_gpu() -> bool:
+    return torch.cuda.is_available()
+
+
+def chosen_gpu(config: EngineConfig) -> GPU | None:
+    """None where the settings or the machine choose a CPU. Raises `SettingsError` for a GPU that torch cannot use."""
+    device = torch_device(config)
+    if device.type != "cuda":
+        return None
+    if not has_usable_gpu():
+        raise SettingsError(f"{device} is asked for, and torch sees none")
+    return GPU(torch.cuda.get_device_name(device), *torch.cuda.mem_get_info(device))
 
 
 def torch_device(config: EngineConfig) -> torch.device:

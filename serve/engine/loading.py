@@ -5,13 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
 from align.rendering import Renderer
 
 from ..errors import SettingsError
 from .config import EngineConfig
 from .device import torch_device, torch_dtype
+
+
+def check_model(path_or_id: str) -> None:
+    """Whether it is a vision-language model, by its config alone. Raises `SettingsError`."""
+    try:
+        config = AutoConfig.from_pretrained(path_or_id)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise SettingsError(f"cannot read the model {path_or_id!r}: {reason}") from error
+    if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        raise SettingsError(
+            f"{path_or_id!r} is a {config.model_type}, not a vision-language model that transformers loads "
+            "with AutoModelForImageTextToText"
+        )
 
 
 def load_model(path_or_id: str | Path, config: EngineConfig, revision: str | None) -> tuple[Any, Renderer]:
