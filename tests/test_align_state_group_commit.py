@@ -114,6 +114,23 @@ def test_one_that_raises_is_undone_alone(store: Store) -> None:
     assert ids(store) == ["first", "r1", "r2"]
 
 
+@pytest.mark.parametrize(("names", "num_guarded"), [(("r1", "r2"), 0), (("r1", "r2", "r1"), 3)])
+def test_only_where_one_raises_each_is_guarded(
+    store: Store, names: tuple[str, ...], num_guarded: int
+) -> None:
+    guarded = []
+
+    def note(_: object, __: object, statement: str, *___: object) -> None:
+        if statement.startswith("SAVEPOINT"):
+            guarded.append(statement)
+
+    event.listen(store.database.engine, "before_cursor_execute", note)
+    with queued(store.database._group, *map(add, names)):
+        pass
+    assert len(guarded) == num_guarded
+    assert ids(store) == ["first", "r1", "r2"]
+
+
 def test_one_that_raises_alone_is_undone_as_well(store: Store) -> None:
     def half(connection: Connection) -> str:
         insert_responses(connection, [response("half")])

@@ -65,8 +65,8 @@ class Database:
     def write_together(self, work: Callable[[Connection], T]) -> T:
         """`write_beside()` for a function that may share its transaction with those of other threads.
 
-        See `GroupCommit.run`. It must not write in any other way than by its connection, and should be quick: others
-        wait for it.
+        See `GroupCommit.run`: it may run twice. It must write in no other way than by its connection, and be
+        quick: others wait for it.
         """
         return self._group.run(work)
 

@@ -40,8 +40,9 @@ class GroupCommit:
     def run(self, work: Callable[[Connection], T]) -> T:
         """What `work` returns, when it is on disk; what it raises, when nothing of it is.
 
-        It may run in another thread, inside a transaction in which others write before and after it; what one of them
-        raises is undone by itself. Where the transaction fails as a whole, each of them gets that error.
+        It may run in another thread, inside a transaction in which others write before and after it. Where one of
+        them raises, it alone is undone, and all of them run a second time for that: what `work` does beside the
+        database must do no harm twice. Where the transaction fails as a whole, each of them gets that error.
         """
         write = _Write(work)
         with self._lock:
@@ -72,17 +73,25 @@ class GroupCommit:
             write.woken.set()
 
     def _commit(self, batch: Sequence[_Write]) -> None:
-        with self._transaction() as connection:
+        try:
+            with self._transaction() as connection:
+                for write in batch:
+                    write.result = write.work(connection)
+        except OperationalError:  # of the database itself, and so of all of them
+            raise
+        except Exception:
             if len(batch) == 1:
-                batch[0].result = batch[0].work(connection)
-                return
+                raise
+            self._commit_each(batch)
+
+    def _commit_each(self, batch: Sequence[_Write]) -> None:
+        """One of them raises: so that it is undone alone, each is guarded, which takes twice as long."""
+        with self._transaction() as connection:
             for write in batch:
                 try:
                     with _savepoint(connection):
                         write.result = write.work(connection)
-                except (
-                    OperationalError
-                ):  # of the database itself, which may have ended the transaction by then
+                except OperationalError:  # which may have ended the transaction by then
                     raise
                 except Exception as error:
                     write.error = error
