@@ -7,11 +7,13 @@ import json
 from pathlib import Path
 
 import pytest
+from transformers import AutoTokenizer
 
 from benchmarks.serving.__main__ import MAX_REST_S, Measured, questions, rest, summary
 from benchmarks.serving.load import Question, Seen, Stream, drive
-from benchmarks.serving.models import prepare
+from benchmarks.serving.models import name_all_tokens, prepare
 from benchmarks.serving.systems import _take
+from benchmarks.shapes import Width, random_llava
 
 
 def test_clients_ask_one_question_after_the_other_and_so_many_at_once() -> None:
@@ -97,6 +99,26 @@ def test_answers_of_the_prepared_model_end_only_where_they_are_cut(tmp_path: Pat
     folder = prepare("embedded", tmp_path / "model")
     generation = json.loads((folder / "generation_config.json").read_text())
     assert generation["eos_token_id"] == json.loads((folder / "config.json").read_text())["image_token_index"]
+
+
+def test_every_token_of_random_weights_is_a_word(tmp_path: Path) -> None:
+    """An answer without text counts as a request that failed."""
+    width = Width(
+        hidden_size=32,
+        intermediate_size=32,
+        num_layers=1,
+        num_heads=1,
+        vision_hidden_size=32,
+        vision_layers=1,
+        vision_heads=1,
+        image_size=28,
+        patch_size=14,
+    )
+    name_all_tokens(random_llava(tmp_path, width))
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    vocab_size = json.loads((tmp_path / "config.json").read_text())["text_config"]["vocab_size"]
+    assert len(tokenizer) == vocab_size
+    assert all(tokenizer.decode([token_id]).strip() for token_id in range(605, vocab_size))
 
 
 def test_a_server_is_measured_when_its_start_is_over_or_after_a_minute() -> None:

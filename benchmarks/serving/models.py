@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer
 
 from align.scenes import MODEL_PATH
 
@@ -32,8 +35,17 @@ def prepare(name: str, folder: Path) -> Path:
         shutil.copytree(MODEL_PATH, folder)
     else:
         random_llava(folder, WIDTH)
+        name_all_tokens(folder)
     _never_ends(folder)
     return folder
+
+
+def name_all_tokens(folder: Path) -> None:
+    """Random weights choose among all ids that the head has, and one without a word is an answer without text."""
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+    vocab_size = json.loads((folder / "config.json").read_text())["text_config"]["vocab_size"]
+    tokenizer.add_tokens([f" word{number}" for number in range(len(tokenizer), vocab_size)])
+    tokenizer.save_pretrained(folder)
 
 
 def _never_ends(folder: Path) -> None:
